@@ -1,0 +1,71 @@
+/**
+ * Builds the native addon and the TypeScript. `node scripts/build.mjs [native|ts]`, both by default.
+ * What the build needs and does not find is named before anything is tried.
+ */
+import { spawnSync } from 'node:child_process'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { arch } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const require = createRequire(import.meta.url)
+
+function run(command, args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  if (error) throw error
+  if (status !== 0) process.exit(status ?? 1)
+}
+
+function found(command) {
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).error === undefined
+}
+
+function requireTools() {
+  const compiler = process.env.CC ?? 'cc'
+  const missing = [
+    [compiler, 'a C compiler (Debian: apt-get install gcc libc6-dev)'],
+    ['make', 'make (Debian: apt-get install make)'],
+    ['python3', 'python3, which node-gyp runs on (Debian: apt-get install python3)'],
+  ].filter(([command]) => !found(command))
+  if (missing.length === 0) return
+  for (const [command, what] of missing) console.error(`xpmem: '${command}' was not found: building needs ${what}`)
+  process.exit(1)
+}
+
+function newest(directory, pattern) {
+  return Math.max(
+    ...readdirSync(directory, { recursive: true })
+      .filter((name) => pattern.test(name))
+      .map((name) => statSync(join(directory, name)).mtimeMs),
+  )
+}
+
+const built = join(root, 'build/Release/xpmem.node')
+const prebuilt = join(root, `prebuilds/linux-${arch()}/xpmem.napi.glibc.node`)
+
+function nativeIsCurrent() {
+  if (!existsSync(built)) return false
+  const sources = Math.max(newest(join(root, 'native'), /\.[ch]$/), statSync(join(root, 'binding.gyp')).mtimeMs)
+  return statSync(built).mtimeMs > sources
+}
+
+function buildNative() {
+  if (!nativeIsCurrent()) {
+    requireTools()
+    run(process.execPath, [require.resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--silent'])
+  }
+  mkdirSync(dirname(prebuilt), { recursive: true })
+  copyFileSync(built, prebuilt)
+}
+
+function buildTypeScript() {
+  rmSync(join(root, 'dist'), { recursive: true, force: true })
+  run(join(root, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.json'])
+  chmodSync(join(root, 'dist/src/cli/main.js'), 0o755)
+}
+
+const what = process.argv[2] ?? 'all'
+if (what === 'native' || what === 'all') buildNative()
+if (what === 'ts' || what === 'all') buildTypeScript()

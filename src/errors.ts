@@ -1,0 +1,66 @@
+import { constants } from 'node:os'
+
+/** The errno names that xpmem's calls can fail with. */
+export type ErrorCode =
+  | 'EACCES'
+  | 'EAGAIN'
+  | 'EBADF'
+  | 'EBUSY'
+  | 'ECANCELED'
+  | 'ECONNREFUSED'
+  | 'ECONNRESET'
+  | 'EEXIST'
+  | 'EFAULT'
+  | 'EFBIG'
+  | 'EINVAL'
+  | 'EMFILE'
+  | 'ENAMETOOLONG'
+  | 'ENOENT'
+  | 'ENOMEM'
+  | 'ENOTSUP'
+  | 'EPERM'
+  | 'EPROTO'
+  | 'ESRCH'
+  | 'ETIMEDOUT'
+
+/** errno values that Node's table lacks, from Linux's asm-generic/errno.h. */
+const errnoByCode: Record<string, number> = { ...constants.errno }
+
+const codeByErrno = new Map(Object.entries(errnoByCode).map(([code, errno]) => [errno, code]))
+// EAGAIN and EWOULDBLOCK, ENOTSUP and EOPNOTSUPP share a number on Linux.
+codeByErrno.set(constants.errno.EAGAIN, 'EAGAIN')
+codeByErrno.set(constants.errno.ENOTSUP, 'ENOTSUP')
+
+export function errnoOf(code: ErrorCode): number {
+  return errnoByCode[code] ?? constants.errno.EINVAL
+}
+
+/** The name of an errno value; EPROTO for one that no call of xpmem gives. */
+export function codeOf(errno: number): ErrorCode {
+  return (codeByErrno.get(errno) ?? 'EPROTO') as ErrorCode
+}
+
+/** Every failure of a call: `code` and `errno` say what, `call` says where, the message says what to do. */
+export class XpmemError extends Error {
+  override readonly name = 'XpmemError'
+  readonly code: ErrorCode
+  /** The positive errno value of `code`. */
+  readonly errno: number
+  /** The call that failed: 'make', 'get', 'attach', … */
+  readonly call: string
+
+  constructor(code: ErrorCode, call: string, message: string, options?: ErrorOptions) {
+    super(`${call}: ${message} (${code})`, options)
+    this.code = code
+    this.errno = errnoOf(code)
+    this.call = call
+  }
+}
+
+/** Turns an error of the kernel face, or anything else, into an `XpmemError` of this call. */
+export function asXpmemError(error: unknown, call: string): XpmemError {
+  if (error instanceof XpmemError) return error
+  const { code, message } = error as { code?: unknown; message?: unknown }
+  const known = typeof code === 'string' && code in errnoByCode ? (code as ErrorCode) : 'EPROTO'
+  return new XpmemError(known, call, String(message ?? error), { cause: error })
+}

@@ -1,0 +1,191 @@
+/**
+ * The typed face of the native addon, and its only importer: everything here is mechanism.
+ *
+ * Addresses are `bigint`, lengths and offsets are `number` in bytes. A call that fails throws an
+ * `Error` with `code` ('EACCES'), `errno` (positive) and `syscall`.
+ */
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+
+/** A process at the other end of a socket, as the kernel knows it (SO_PEERCRED, SO_PEERGROUPS). */
+export interface Peer {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+  readonly groups: readonly number[]
+  /** A pidfd of that process, owned by the caller. SO_PEERPIDFD, or pidfd_open before Linux 6.5. */
+  readonly pidfd: number
+}
+
+/** What a descriptor is. */
+export interface DescriptorInfo {
+  /** File size in bytes; -1 if it is not a regular file. */
+  readonly size: number
+  /** Bytes of memory the file takes now. */
+  readonly usedBytes: number
+  /** F_GET_SEALS; -1 where the file cannot be sealed (so it is no memfd). */
+  readonly seals: number
+  readonly readable: boolean
+  readonly writable: boolean
+  /** Same file, same text. */
+  readonly identity: string
+}
+
+/** A libuv poll handle on a descriptor. It does not own the descriptor. Created unref'ed and stopped. */
+export interface Poll {
+  /** `events`: 1 readable, 2 writable, or both. Replaces what was watched before. */
+  start(events: number): void
+  stop(): void
+  ref(): void
+  unref(): void
+  /** Stops for good; no callback comes after it. Idempotent. */
+  close(): void
+}
+
+/** Where a range of this process's memory lies when xpmem itself mapped it. */
+export interface Backing {
+  /** Read-write and read-only descriptors of the memfd, owned by the caller. */
+  readonly descriptors: readonly [number, number]
+  /** Where in the memfd the range begins. */
+  readonly fileOffset: number
+}
+
+export interface UserfaultAbility {
+  /** 'full': a system call that faults waits; 'user': it fails with EFAULT; 'none'. */
+  readonly mode: 'full' | 'user' | 'none'
+  /** UFFDIO_API feature bits. */
+  readonly features: bigint
+  /** The errno name of the refusal of a full userfaultfd, '' where it is given. */
+  readonly refusal: string
+}
+
+/** What the agent tells an environment. */
+export interface AgentEvents {
+  /** The agent's connection came up or went down. */
+  connected(connected: boolean): void
+  /**
+   * An attachment of this environment was revoked: it showed zero pages for a moment, and its
+   * buffer is detached now. `reason` as in the wire schema.
+   */
+  revoked(buffer: ArrayBuffer, reason: number): void
+}
+
+/** The number of a process's agent for one service; opened once per environment and service. */
+export type AgentHandle = number
+
+/** What the process knows of a permit: its key, and how its segment's owner is told from another process. */
+export interface Grant {
+  readonly apid: bigint
+  readonly segid: bigint
+  /** Bytes of the segment. */
+  readonly length: number
+  readonly writable: boolean
+  readonly ownerPid: number
+  readonly ownerStart: bigint
+}
+
+export interface Kernel {
+  readonly pageSize: number
+
+  // Descriptors
+  close(descriptor: number): void
+  /** Opens (creating it 0600, never following a link) and flocks a file; -1 if another process has it. */
+  lockFile(path: string): number
+  inspect(descriptor: number): DescriptorInfo
+
+  // SOCK_SEQPACKET
+  /** Binds a non-blocking listening socket with file mode 0666. */
+  listen(path: string, backlog: number): number
+  /** A non-blocking connection; EAGAIN if the listener's backlog is full. */
+  connect(path: string): number
+  /** The next waiting connection, non-blocking, with SO_PASSCRED set; -1 if none waits. */
+  accept(listener: number): number
+  peer(socket: number): Peer
+  /** Sends bytes 0 to `length` of `message` as one datagram. False if it would block. */
+  send(socket: number, message: Uint8Array, length: number, descriptors: readonly number[]): boolean
+  /**
+   * Receives one datagram. Returns its length, 0 at the end of the stream, -1 if none waits.
+   * `meta[0]` descriptors received, `meta[1]` 1 if bytes or descriptors were cut off, `meta[2]` the
+   * sender's pid if the socket has SO_PASSCRED, else 0, `meta[3…]` the descriptors, now the caller's.
+   */
+  receive(socket: number, into: Uint8Array, meta: Int32Array): number
+  poll(descriptor: number, callback: (events: number) => void): Poll
+  /**
+   * Has this datagram sent, and the socket closed, when the environment ends before `forgetFarewell`
+   * (a worker that is terminated, a process that exits).
+   */
+  setFarewell(socket: number, message: Uint8Array): void
+  forgetFarewell(socket: number): void
+
+  // Processes
+  /** A pidfd, or ESRCH. */
+  pidfdOpen(pid: number): number
+  /** process_vm_readv: a diagnostic, never a way to share. Returns the bytes read. */
+  readProcessMemory(pid: number, address: bigint, into: Uint8Array): number
+
+  // Memory
+  /** Fresh shared memory in a sealed memfd, as an ArrayBuffer; unmapped when collected or detached. */
+  allocate(length: number, hugePages: boolean): ArrayBuffer
+  /** The address of an ArrayBuffer, SharedArrayBuffer or view. 0 for an empty one. */
+  addressOf(memory: ArrayBufferLike | ArrayBufferView): bigint
+  /** The memfd under a range, if one region of `allocate` holds all of it. */
+  backingOf(address: bigint, length: number): Backing | undefined
+  userfault(): UserfaultAbility
+
+  // Futex
+  /**
+   * Blocks this thread until the Int32 at `index` is woken. Returns 'ok', 'not-equal' or 'timed-out'.
+   * The array may lie in an attachment, so processes can wait on each other. -1: no time limit.
+   */
+  futexWait(array: Int32Array, index: number, expected: number, timeoutMs: number): 'ok' | 'not-equal' | 'timed-out'
+  /** Wakes up to `count` waiters; how many there were. */
+  futexWake(array: Int32Array, index: number, count: number): number
+
+  // The agent
+  /**
+   * Opens the process's agent for the service at `socketPath`: its thread is started by the first
+   * opener and joined by the last closer. It reconnects by itself for as long as it lives.
+   */
+  agentOpen(socketPath: string, events: AgentEvents): AgentHandle
+  agentClose(agent: AgentHandle): void
+  /** Lets the service have `address…` shared, moved or armed through the agent; a number for `withdraw`. */
+  offer(agent: AgentHandle, address: bigint, length: number): number
+  withdraw(agent: AgentHandle, offer: number): void
+
+  // Permits and attachments of the process
+  /** Makes the permit known; nothing happens if it is. Before the first attach request is sent. */
+  grantOpen(agent: AgentHandle, grant: Grant): void
+  grantOf(agent: AgentHandle, apid: bigint): Grant | undefined
+  /**
+   * Adds where parts of the segment lie: `rows` are wire extents. Takes the descriptors in any case.
+   * ENOENT if the segment was revoked meanwhile, EPROTO if a descriptor is not what it must be.
+   */
+  grantExtents(agent: AgentHandle, apid: bigint, rows: Uint8Array, descriptors: readonly number[]): void
+  /** Ends the permit and its attachments, everywhere in the process. Nothing happens if it is unknown. */
+  grantClose(agent: AgentHandle, apid: bigint): void
+  /**
+   * Maps a range of the segment; `undefined` if its extents are not known yet. ENOENT if the segment
+   * was revoked. `address` 0n: anywhere; otherwise exactly there, EINVAL if something is mapped.
+   */
+  attach(
+    agent: AgentHandle,
+    apid: bigint,
+    offset: number,
+    length: number,
+    address: bigint,
+    keepOnOwnerExit: boolean,
+  ): ArrayBuffer | undefined
+  /**
+   * Detaches the attachment that `address` lies in. True if there was one; false if nothing is
+   * mapped there; EINVAL for memory that is no attachment.
+   */
+  detach(address: bigint): boolean
+}
+
+const require = createRequire(import.meta.url)
+const load = require('node-gyp-build') as (directory: string) => Kernel
+
+/** The package's root: three levels above dist/src/kernel. */
+const root = fileURLToPath(new URL('../../../', import.meta.url))
+
+export const kernel: Kernel = load(root)

@@ -1,0 +1,155 @@
+/**
+ * The one definition of every message between a client, an agent and the service.
+ *
+ * A message is one SOCK_SEQPACKET datagram: a header, the fields in the order written here, and at
+ * most one tail that runs to the end of the datagram. All numbers are in the machine's byte order,
+ * since both ends run on it. Fields are aligned to their own size without padding; the generated
+ * C header (native/core/wire.h) asserts that a C compiler lays them out the same way.
+ */
+
+/** Raised whenever a layout changes; both ends must say the same number. */
+export const protocolVersion = 1
+
+/** Bytes of a datagram at the most, header included. */
+export const maxMessageBytes = 65_536
+
+/** File descriptors that may travel beside one message. */
+export const maxDescriptors = 16
+
+/** Bytes of the header: u16 code, u16 reserved (zero), u32 request number. */
+export const headerBytes = 8
+
+/**
+ * Field types. `size` is a u64 whose value must be a safe integer, and is a `number` in TypeScript;
+ * `u64` is a `bigint`; `errno` is a u32 holding an errno value.
+ */
+export type FieldType = 'u32' | 'u64' | 'size'
+
+/** The tail: UTF-8 text, or rows of one structure. */
+export type TailType = 'none' | 'text' | RowName
+
+export type Fields = { readonly [name: string]: FieldType }
+
+/** Structures that repeat in a tail. */
+export const rows = {
+  /** A piece of a segment and where it lies: `descriptor` counts pairs or single descriptors sent beside it. */
+  extent: { offset: 'size', length: 'size', fileOffset: 'size', descriptor: 'u32', reserved: 'u32' },
+  /** A segment that a process holds descriptors of, told by its agent after a reconnection. */
+  held: { segid: 'u64', ownerStart: 'u64', ownerPid: 'u32', reserved: 'u32' },
+  /** What a process has mapped of one segment, told by its agent. */
+  holding: { segid: 'u64', bytes: 'size', attachments: 'u32', reserved: 'u32' },
+} as const satisfies Record<string, Fields>
+
+export type RowName = keyof typeof rows
+
+export interface MessageLayout {
+  readonly code: number
+  readonly fields: Fields
+  readonly tail: TailType
+}
+
+/** Which kind of connection this is, in `hello`. */
+export const role = { control: 1, agent: 2 } as const
+
+/** What a permit allows. */
+export const access = { read: 1, readwrite: 2 } as const
+
+/** Why a segment is revoked, in `revoke`. */
+export const reason = { removed: 1, ownerExit: 2, refused: 3 } as const
+
+/** Bits of `make.flags`. */
+export const makeFlag = {
+  /** The memory already lies in a memfd: a read-write and a read-only descriptor of it come along. */
+  backed: 1,
+} as const
+
+export const messages = {
+  // Any connection, first thing.
+  hello: { code: 1, fields: { version: 'u32', role: 'u32' }, tail: 'none' },
+  welcome: {
+    code: 2,
+    fields: { serviceStart: 'u64', partition: 'u32', incarnation: 'u32' },
+    tail: 'text',
+  },
+
+  // Answers that serve several requests.
+  failure: { code: 3, fields: { errno: 'u32', reserved: 'u32' }, tail: 'text' },
+  done: { code: 4, fields: {}, tail: 'none' },
+  extents: { code: 5, fields: {}, tail: 'extent' },
+
+  // Control connection, client to service.
+  make: {
+    code: 16,
+    fields: {
+      /** 0 asks for a new identifier; otherwise a segment made under an earlier service, with its token. */
+      segid: 'u64',
+      tokenHigh: 'u64',
+      tokenLow: 'u64',
+      address: 'u64',
+      length: 'size',
+      dataLength: 'size',
+      fileOffset: 'size',
+      mode: 'u32',
+      flags: 'u32',
+    },
+    tail: 'text',
+  },
+  made: { code: 17, fields: { segid: 'u64', tokenHigh: 'u64', tokenLow: 'u64' }, tail: 'none' },
+  /** By segid, or by the name in the tail when segid is 0. */
+  get: { code: 18, fields: { segid: 'u64', access: 'u32', reserved: 'u32' }, tail: 'text' },
+  got: {
+    code: 19,
+    fields: {
+      apid: 'u64',
+      segid: 'u64',
+      tokenHigh: 'u64',
+      tokenLow: 'u64',
+      length: 'size',
+      dataLength: 'size',
+      ownerStart: 'u64',
+      ownerPid: 'u32',
+      access: 'u32',
+    },
+    tail: 'none',
+  },
+  /** What `got` said of a permit that this process holds. */
+  describe: { code: 20, fields: { apid: 'u64' }, tail: 'none' },
+  /** A permit given by an earlier service, with what its `got` said. */
+  restore: {
+    code: 21,
+    fields: {
+      apid: 'u64',
+      segid: 'u64',
+      tokenHigh: 'u64',
+      tokenLow: 'u64',
+      ownerStart: 'u64',
+      ownerPid: 'u32',
+      access: 'u32',
+    },
+    tail: 'none',
+  },
+  attach: { code: 22, fields: { apid: 'u64', offset: 'size', length: 'size' }, tail: 'none' },
+  release: { code: 23, fields: { apid: 'u64' }, tail: 'none' },
+  remove: { code: 24, fields: { segid: 'u64' }, tail: 'none' },
+  list: { code: 25, fields: { cursor: 'u64' }, tail: 'none' },
+  /** JSON text of one page; `cursor` is 0 on the last. */
+  listing: { code: 26, fields: { cursor: 'u64' }, tail: 'text' },
+  /** The session ends: what it made and got goes with it. Not answered. */
+  goodbye: { code: 27, fields: {}, tail: 'none' },
+
+  // Agent connection, service to agent; the agent answers with extents, done, failure or holdings.
+  share: { code: 48, fields: { address: 'u64', length: 'size' }, tail: 'none' },
+  revoke: { code: 49, fields: { segid: 'u64', reason: 'u32', reserved: 'u32' }, tail: 'none' },
+  /** Put the range in a fresh memfd, so that whoever kept the old one sees nothing more of it. */
+  move: { code: 50, fields: { address: 'u64', length: 'size' }, tail: 'none' },
+  /** Register the range with a userfaultfd (missing and write-protect) and hand it over. */
+  arm: { code: 51, fields: { address: 'u64', length: 'size' }, tail: 'none' },
+  armed: { code: 52, fields: { features: 'u64', ioctls: 'u64' }, tail: 'none' },
+  disarm: { code: 53, fields: { address: 'u64', length: 'size' }, tail: 'none' },
+  report: { code: 54, fields: {}, tail: 'none' },
+  holdings: { code: 55, fields: {}, tail: 'holding' },
+  /** Agent to service, after its hello, once per datagram's worth of rows. Not answered. */
+  held: { code: 56, fields: {}, tail: 'held' },
+} as const satisfies Record<string, MessageLayout>
+
+export type MessageName = keyof typeof messages
