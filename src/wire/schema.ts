@@ -136,6 +136,8 @@ export const messages = {
   listing: { code: 26, fields: { cursor: 'u64' }, tail: 'text' },
   /** The session ends: what it made and got goes with it. Not answered. */
   goodbye: { code: 27, fields: {}, tail: 'none' },
+  /** Asks whether the service still turns; answered with done. */
+  ping: { code: 28, fields: {}, tail: 'none' },
 
   // Agent connection, service to agent; the agent answers with extents, done, failure or holdings.
   share: { code: 48, fields: { address: 'u64', length: 'size' }, tail: 'none' },

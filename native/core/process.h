@@ -1,0 +1,16 @@
+/* Other processes: their death, and for diagnosis their memory. */
+
+#ifndef XM_PROCESS_H
+#define XM_PROCESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A pidfd of the process, close-on-exec, or a negative errno: -ESRCH if there is none. */
+int xm_pidfd_open(pid_t pid);
+
+/* process_vm_readv: bytes read, which may be fewer than asked for, or a negative errno. */
+ssize_t xm_process_read(pid_t pid, uint64_t address, void *into, size_t length);
+
+#endif

@@ -1,0 +1,49 @@
+/* userfaultfd: how a thread's stores are held up while its memory is moved. */
+
+#ifndef XM_USERFAULT_H
+#define XM_USERFAULT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Feature bits that linux/userfaultfd.h of an older kernel may lack. */
+#define XM_FEATURE_WP_PRIVATE (UINT64_C(1) << 0)
+#define XM_FEATURE_MISSING_SHMEM (UINT64_C(1) << 5)
+#define XM_FEATURE_WP_SHMEM (UINT64_C(1) << 12)
+/* Linux 6.4: write protection holds on private pages that were never touched. */
+#define XM_FEATURE_WP_UNPOPULATED (UINT64_C(1) << 13)
+
+enum xm_userfault_mode {
+    XM_USERFAULT_NONE,
+    /* A system call that faults fails with EFAULT; a load or store waits. */
+    XM_USERFAULT_USER,
+    /* A system call that faults waits too. */
+    XM_USERFAULT_FULL,
+};
+
+struct xm_userfault_ability {
+    enum xm_userfault_mode mode;
+    uint64_t features;
+    /* The errno with which a full userfaultfd was refused; 0 where it is given. */
+    int refusal;
+};
+
+/* Asks the kernel what this process may do now. */
+void xm_userfault_query(struct xm_userfault_ability *ability);
+
+/* The best userfaultfd there is, with those features enabled. The descriptor, or a negative errno. */
+int xm_userfault_open(uint64_t features);
+
+/* What faults a range is registered for. */
+#define XM_REGISTER_MISSING (UINT64_C(1) << 0)
+#define XM_REGISTER_WP (UINT64_C(1) << 1)
+
+/* 0 or a negative errno; `ioctls` (may be NULL) gets the calls the range supports. */
+int xm_userfault_register(int userfault, uint64_t address, uint64_t length, uint64_t modes,
+                          uint64_t *ioctls);
+/* Makes stores to the range wait, or lets them go on. 0 or a negative errno. */
+int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect);
+/* Lets threads that wait in the range try again. 0 or a negative errno. */
+int xm_userfault_wake(int userfault, uint64_t address, uint64_t length);
+
+#endif

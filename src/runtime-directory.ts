@@ -1,0 +1,85 @@
+import { lstatSync, mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { env, geteuid } from 'node:process'
+import { XpmemError } from './errors.js'
+
+export const defaultPartition = 'default'
+
+/** Bytes of a Unix socket's path at the most, without the closing zero (unix(7): sun_path is 108). */
+const maxSocketPathBytes = 107
+
+/** Where a partition's files lie. */
+export interface RuntimePaths {
+  readonly directory: string
+  readonly partition: string
+  readonly socket: string
+  readonly lock: string
+  readonly key: string
+  readonly incarnation: string
+}
+
+export interface RuntimeOptions {
+  /** Overrides $XPMEM_RUNTIME_DIR and the defaults. */
+  readonly runtimeDir?: string | undefined
+  /** Overrides $XPMEM_PARTITION; 'default' otherwise. */
+  readonly partition?: string | undefined
+}
+
+const uid = () => geteuid?.() ?? 0
+
+function chosenDirectory(option: string | undefined): string | undefined {
+  const explicit = option ?? env.XPMEM_RUNTIME_DIR
+  return explicit ? resolve(explicit) : undefined
+}
+
+function defaultDirectory(): string {
+  if (uid() === 0) return '/run/xpmem'
+  if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'xpmem')
+  return `/tmp/xpmem-${uid()}`
+}
+
+/** The paths of a partition. EINVAL for a name that cannot be one, ENAMETOOLONG for a path no socket can have. */
+export function runtimePaths(options: RuntimeOptions, call: string): RuntimePaths {
+  const partition = options.partition ?? (env.XPMEM_PARTITION || defaultPartition)
+  if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/.test(partition)) {
+    throw new XpmemError(
+      'EINVAL',
+      call,
+      `'${partition}' cannot name a partition: use up to 64 letters, digits, '.', '_' and '-', not beginning with '.'`,
+    )
+  }
+  const directory = chosenDirectory(options.runtimeDir) ?? defaultDirectory()
+  const path = (suffix: string) => join(directory, `${partition}.${suffix}`)
+  const paths = {
+    directory,
+    partition,
+    socket: path('sock'),
+    lock: path('lock'),
+    key: path('key'),
+    incarnation: path('incarnation'),
+  }
+  if (Buffer.byteLength(paths.socket) > maxSocketPathBytes) {
+    throw new XpmemError(
+      'ENAMETOOLONG',
+      call,
+      `${paths.socket} is longer than the ${maxSocketPathBytes} bytes a socket's path may have: choose a shorter runtime directory`,
+    )
+  }
+  return paths
+}
+
+/**
+ * Creates the directory if it is missing: 0755 for root's default, which every user of the machine
+ * may reach, else 0700. EACCES if somebody else could have put it there or can write in it.
+ */
+export function ensureRuntimeDirectory(paths: RuntimePaths, call: string): void {
+  const shared = paths.directory === '/run/xpmem'
+  mkdirSync(paths.directory, { recursive: true, mode: shared ? 0o755 : 0o700 })
+  const status = lstatSync(paths.directory)
+  const refuse = (why: string): never => {
+    throw new XpmemError('EACCES', call, `${paths.directory} ${why}: remove it, or set XPMEM_RUNTIME_DIR`)
+  }
+  if (!status.isDirectory()) refuse('is not a directory')
+  if (status.uid !== uid() && status.uid !== 0) refuse(`belongs to uid ${status.uid}`)
+  if ((status.mode & 0o022) !== 0) refuse('can be written by others')
+}

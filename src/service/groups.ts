@@ -1,0 +1,146 @@
+import { XpmemError } from '../errors.js'
+import { kernel, type Peer, type Poll } from '../kernel/index.js'
+import type { AgentLink } from './agent-link.js'
+import { startTimeOf } from './processes.js'
+import type { GroupId } from './registry.js'
+
+/** A process that the service knows, for as long as its pidfd says that it lives. */
+export class ThreadGroup {
+  readonly id: GroupId
+  readonly pid: number
+  readonly start: bigint
+  readonly #pidfd: number
+  readonly #poll: Poll
+  agent: AgentLink | undefined
+  connections = 0
+  #gone = false
+  #agentWaiters: (() => void)[] = []
+
+  constructor(id: GroupId, pid: number, start: bigint, pidfd: number, onGone: (group: ThreadGroup) => void) {
+    this.id = id
+    this.pid = pid
+    this.start = start
+    this.#pidfd = pidfd
+    this.#poll = kernel.poll(pidfd, () => {
+      this.close()
+      onGone(this)
+    })
+    this.#poll.start(1)
+  }
+
+  get gone(): boolean {
+    return this.#gone
+  }
+
+  /** A new agent, or none; whoever waits for one looks again. */
+  setAgent(agent: AgentLink | undefined): void {
+    this.agent = agent
+    this.#wakeWaiters()
+  }
+
+  /** The agent, waiting for it to connect if need be. Undefined if it does not come in time or the process ends. */
+  async agentWithin(waitMs: number): Promise<AgentLink | undefined> {
+    if (this.agent !== undefined || this.#gone) return this.agent
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, waitMs)
+      this.#agentWaiters.push(resolve)
+    })
+    clearTimeout(timer)
+    return this.agent
+  }
+
+  #wakeWaiters(): void {
+    for (const wake of this.#agentWaiters.splice(0)) wake()
+  }
+
+  close(): void {
+    if (this.#gone) return
+    this.#gone = true
+    this.#poll.close()
+    kernel.close(this.#pidfd)
+    this.#wakeWaiters()
+  }
+}
+
+/** All processes the service knows, by pid; a pid names one living process at a time. */
+export class Groups {
+  readonly #byPid = new Map<number, ThreadGroup>()
+  readonly #byId = new Map<GroupId, ThreadGroup>()
+  readonly #onGone: (group: ThreadGroup) => void
+  #nextId = 1
+
+  constructor(onGone: (group: ThreadGroup) => void) {
+    this.#onGone = onGone
+  }
+
+  get(id: GroupId): ThreadGroup | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** The process at the other end of a connection. Takes `peer.pidfd`. */
+  ofPeer(peer: Peer): ThreadGroup {
+    const start = peer.pid > 0 ? startTimeOf(peer.pid) : undefined
+    if (start === undefined) {
+      kernel.close(peer.pidfd)
+      throw new XpmemError('ESRCH', 'hello', 'the service cannot see this process in /proc: run it in the same pid namespace, or in one above')
+    }
+    const known = this.#known(peer.pid, start)
+    if (known === undefined) return this.#add(peer.pid, start, peer.pidfd)
+    kernel.close(peer.pidfd)
+    return known
+  }
+
+  /** A process known only by what somebody said of it; undefined if it is no more. */
+  ofPid(pid: number, start: bigint): ThreadGroup | undefined {
+    const known = this.#known(pid, start)
+    if (known !== undefined) return known
+    let pidfd: number
+    try {
+      pidfd = kernel.pidfdOpen(pid)
+    } catch {
+      return undefined
+    }
+    // Asked after the pidfd was opened: if it is right now, the pidfd is of that process.
+    if (startTimeOf(pid) === start) return this.#add(pid, start, pidfd)
+    kernel.close(pidfd)
+    return undefined
+  }
+
+  /** Lets go of a process that has nothing here any more, though it lives. */
+  forget(group: ThreadGroup): void {
+    group.close()
+    this.#drop(group)
+  }
+
+  close(): void {
+    for (const group of this.#byId.values()) group.close()
+  }
+
+  #known(pid: number, start: bigint): ThreadGroup | undefined {
+    const known = this.#byPid.get(pid)
+    if (known === undefined || known.start === start) return known
+    // The pid was given again before its pidfd was looked at: the old process is gone.
+    known.close()
+    this.#gone(known)
+    return undefined
+  }
+
+  #add(pid: number, start: bigint, pidfd: number): ThreadGroup {
+    const group = new ThreadGroup(this.#nextId, pid, start, pidfd, (gone) => this.#gone(gone))
+    this.#nextId += 1
+    this.#byPid.set(pid, group)
+    this.#byId.set(group.id, group)
+    return group
+  }
+
+  #gone(group: ThreadGroup): void {
+    this.#drop(group)
+    this.#onGone(group)
+  }
+
+  #drop(group: ThreadGroup): void {
+    if (this.#byPid.get(group.pid) === group) this.#byPid.delete(group.pid)
+    this.#byId.delete(group.id)
+  }
+}

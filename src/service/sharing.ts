@@ -1,0 +1,68 @@
+import { XpmemError } from '../errors.js'
+import { closeAll } from '../transport/descriptor.js'
+import type { Groups } from './groups.js'
+import type { Segment } from './registry.js'
+import type { SegmentMemory } from './segment-memory.js'
+
+/** Bytes that an owner's agent is asked for at once, so that it also gets to its other work. */
+const shareStepBytes = 64 * 1024 * 1024
+
+/**
+ * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.
+ * Rejects with ETIMEDOUT if the owner does not answer, EFAULT where its memory cannot be shared,
+ * ENOENT if the segment ends meanwhile.
+ */
+export async function shareRange(
+  segment: Segment,
+  memory: SegmentMemory,
+  range: { offset: number; length: number },
+  groups: Groups,
+  agentTimeoutMs: number,
+): Promise<void> {
+  const work = memory.turn.then(() => shareGaps(segment, memory, range, groups, agentTimeoutMs))
+  memory.turn = work.catch(() => {})
+  await work
+}
+
+async function shareGaps(
+  segment: Segment,
+  memory: SegmentMemory,
+  { offset, length }: { offset: number; length: number },
+  groups: Groups,
+  agentTimeoutMs: number,
+): Promise<void> {
+  const end = offset + length
+  for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
+    requireOpen(memory)
+    const step = Math.min(shareStepBytes, end - gap)
+    await shareStep(segment, memory, gap, step, groups, agentTimeoutMs)
+    if (memory.firstGap(offset, length) === gap) {
+      throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
+    }
+  }
+  requireOpen(memory)
+}
+
+async function shareStep(
+  segment: Segment,
+  memory: SegmentMemory,
+  offset: number,
+  length: number,
+  groups: Groups,
+  agentTimeoutMs: number,
+): Promise<void> {
+  const agent = await groups.get(segment.owner)?.agentWithin(agentTimeoutMs)
+  if (agent === undefined) throw new XpmemError('ETIMEDOUT', 'attach', "the owner's agent is not connected")
+  const address = segment.address + BigInt(offset)
+  const { message, descriptors } = await agent.request('share', { address, length }, agentTimeoutMs)
+  if (message.name !== 'extents' || memory.closed) {
+    closeAll(descriptors)
+    requireOpen(memory)
+    throw new XpmemError('EPROTO', 'attach', `the owner's agent answered a share with ${message.name}`)
+  }
+  memory.accept(offset, length, message.rows, descriptors)
+}
+
+function requireOpen(memory: SegmentMemory): void {
+  if (memory.closed) throw new XpmemError('ENOENT', 'attach', 'the segment was removed')
+}

@@ -1,0 +1,192 @@
+import { asXpmemError, XpmemError } from '../errors.js'
+import { kernel, type Poll } from '../kernel/index.js'
+import { decode, encode, type Message, type MessageInput } from '../wire/codec.js'
+import { type MessageName, maxDescriptors, maxMessageBytes } from '../wire/schema.js'
+import { closeAll, type Descriptor } from './descriptor.js'
+
+/** What the owner of a channel does with what comes in. */
+export interface ChannelEvents {
+  /** One message. The descriptors are the receiver's to close. */
+  message(message: Message, descriptors: number[], senderPid: number): void
+  /** The channel is closed: the other end went, or `error` happened. Comes once, not after `close()`. */
+  end(error: XpmemError | undefined): void
+}
+
+interface Waiting {
+  readonly bytes: Uint8Array
+  readonly descriptors: readonly Descriptor[]
+}
+
+const readable = 1
+const writable = 2
+
+/** Messages taken from one channel before the others have their turn. */
+const messagesPerTurn = 64
+
+// One of each for the whole thread: a message is decoded before the next is received.
+const outgoing = new Uint8Array(maxMessageBytes)
+const incoming = new Uint8Array(maxMessageBytes)
+const meta = new Int32Array(3 + maxDescriptors)
+const noNumbers: readonly number[] = []
+
+/**
+ * A connected SOCK_SEQPACKET socket that speaks the wire schema. What the socket does not take at
+ * once waits here, in order; nothing is read while something waits (so a peer that does not read its
+ * answers cannot make them pile up).
+ */
+export class Channel {
+  readonly #socket: number
+  readonly #events: ChannelEvents
+  readonly #poll: Poll
+  readonly #waiting: Waiting[] = []
+  #paused = false
+  #closed = false
+
+  constructor(socket: number, events: ChannelEvents) {
+    this.#socket = socket
+    this.#events = events
+    this.#poll = kernel.poll(socket, (happened) => this.#turn(happened))
+    this.#watch()
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** Messages that the socket has not taken yet. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
+  send<N extends MessageName>(
+    name: N,
+    request: number,
+    input: MessageInput<N>,
+    descriptors: readonly Descriptor[] = [],
+  ): void {
+    if (this.#closed) return
+    const length = encode(outgoing, name, request, input)
+    if (this.#waiting.length === 0 && this.#trySend(outgoing, length, descriptors)) return
+    if (this.#closed) return
+    for (const descriptor of descriptors) descriptor.retain()
+    this.#waiting.push({ bytes: outgoing.slice(0, length), descriptors })
+    this.#watch()
+  }
+
+  /** Stops reading until `resume`. */
+  pause(): void {
+    this.#paused = true
+    this.#watch()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#watch()
+  }
+
+  ref(): void {
+    this.#poll.ref()
+  }
+
+  unref(): void {
+    this.#poll.unref()
+  }
+
+  /** Has the message sent and the socket closed if this thread ends without closing the channel. */
+  setFarewell(message: Uint8Array): void {
+    kernel.setFarewell(this.#socket, message)
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#poll.close()
+    kernel.forgetFarewell(this.#socket)
+    kernel.close(this.#socket)
+    for (const { descriptors } of this.#waiting.splice(0)) {
+      for (const descriptor of descriptors) descriptor.release()
+    }
+  }
+
+  #end(error: XpmemError | undefined): void {
+    if (this.#closed) return
+    this.close()
+    this.#events.end(error)
+  }
+
+  #watch(): void {
+    if (this.#closed) return
+    if (this.#waiting.length > 0) this.#poll.start(writable)
+    else if (this.#paused) this.#poll.stop()
+    else this.#poll.start(readable)
+  }
+
+  /** False if the socket is full. */
+  #trySend(bytes: Uint8Array, length: number, descriptors: readonly Descriptor[]): boolean {
+    try {
+      const numbers = descriptors.length === 0 ? noNumbers : descriptors.map((descriptor) => descriptor.number)
+      return kernel.send(this.#socket, bytes, length, numbers)
+    } catch (error) {
+      // The peer is gone. Its end is told from the event loop, never from inside a send.
+      const failure = asXpmemError(error, 'send')
+      queueMicrotask(() => this.#end(failure))
+      return true
+    }
+  }
+
+  #turn(happened: number): void {
+    if ((happened & writable) !== 0) this.#flush()
+    if ((happened & readable) !== 0) this.#drain()
+  }
+
+  #flush(): void {
+    for (let first = this.#waiting[0]; first !== undefined && !this.#closed; first = this.#waiting[0]) {
+      if (!this.#trySend(first.bytes, first.bytes.length, first.descriptors)) return
+      this.#waiting.shift()
+      for (const descriptor of first.descriptors) descriptor.release()
+    }
+    this.#watch()
+  }
+
+  #drain(): void {
+    for (let taken = 0; taken < messagesPerTurn; taken += 1) {
+      if (this.#closed || this.#paused || this.#waiting.length > 0) return
+      if (!this.#receiveOne()) return
+    }
+  }
+
+  /** False when there is nothing more to receive now. */
+  #receiveOne(): boolean {
+    let length: number
+    try {
+      length = kernel.receive(this.#socket, incoming, meta)
+    } catch (error) {
+      this.#end(asXpmemError(error, 'receive'))
+      return false
+    }
+    if (length < 0) return false
+    const count = meta[0] ?? 0
+    const descriptors = count === 0 ? [] : Array.from(meta.subarray(3, 3 + count))
+    if (length === 0) {
+      closeAll(descriptors)
+      this.#end(undefined)
+      return false
+    }
+    return this.#take(length, descriptors)
+  }
+
+  #take(length: number, descriptors: number[]): boolean {
+    const senderPid = meta[2] ?? 0
+    let message: Message
+    try {
+      if (meta[1] !== 0) throw new XpmemError('EPROTO', 'message', 'the message or its descriptors were cut off')
+      message = decode(incoming, length)
+    } catch (error) {
+      closeAll(descriptors)
+      this.#end(asXpmemError(error, 'message'))
+      return false
+    }
+    this.#events.message(message, descriptors, senderPid)
+    return true
+  }
+}
