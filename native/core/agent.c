@@ -1,0 +1,180 @@
+#include "agent_parts.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "lock.h"
+#include "table.h"
+
+static struct xm_link agents = {&agents, &agents};
+
+static struct xm_agent *find(const char *path) {
+    for (struct xm_link *link = agents.next; link != &agents; link = link->next) {
+        struct xm_agent *agent = XM_MEMBER(link, struct xm_agent, link);
+        if (strcmp(agent->path, path) == 0)
+            return agent;
+    }
+    return NULL;
+}
+
+static void discard(struct xm_agent *agent) {
+    if (agent->arena != NULL)
+        munmap(agent->arena, sizeof *agent->arena);
+    if (agent->stop >= 0)
+        close(agent->stop);
+    free(agent->path);
+    free(agent);
+}
+
+static int make_parts(struct xm_agent *agent, const char *path) {
+    agent->socket = -1;
+    xm_link_init(&agent->listeners);
+    xm_link_init(&agent->armed);
+    xm_offers_init(&agent->offers);
+    agent->path = strdup(path);
+    agent->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (agent->stop < 0)
+        return -errno;
+    if (agent->path == NULL)
+        return -ENOMEM;
+    void *arena = mmap(NULL, sizeof *agent->arena, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED)
+        return -errno;
+    agent->arena = arena;
+    return mprotect(agent->arena->guard, sizeof agent->arena->guard, PROT_NONE) == 0 ? 0 : -errno;
+}
+
+/* Starts the thread with all signals blocked: they are for the program's own threads. */
+static int start(struct xm_agent *agent) {
+    pthread_attr_t attributes;
+    sigset_t all;
+    sigset_t before;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0)
+        return -error;
+    error = pthread_attr_setstack(&attributes, agent->arena->stack, sizeof agent->arena->stack);
+    if (error == 0) {
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        error = pthread_create(&agent->thread, &attributes, xm_agent_main, agent);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    pthread_attr_destroy(&attributes);
+    return -error;
+}
+
+static int make(const char *path, struct xm_agent **agent) {
+    struct xm_agent *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return -ENOMEM;
+    made->stop = -1;
+    int error = make_parts(made, path);
+    if (error == 0)
+        error = start(made);
+    if (error != 0) {
+        discard(made);
+        return error;
+    }
+    xm_link_append(&agents, &made->link);
+    *agent = made;
+    return 0;
+}
+
+/* Ends the thread of an agent that is on no list any more. */
+static void finish(struct xm_agent *agent) {
+    uint64_t one = 1;
+    ssize_t written = write(agent->stop, &one, sizeof one);
+    /* An eventfd that holds 0 takes 1. */
+    (void)written;
+    pthread_join(agent->thread, NULL);
+    uint64_t apid;
+    while (xm_grant_any(agent, &apid) == 0)
+        xm_grant_close(agent, apid);
+    discard(agent);
+}
+
+/* A process that exits takes its agents along before anything of it is torn down. */
+static void finish_all(void) {
+    xm_lock();
+    while (!xm_link_alone(&agents)) {
+        struct xm_agent *agent = XM_MEMBER(agents.next, struct xm_agent, link);
+        xm_link_remove(&agent->link);
+        agent->forgotten = true;
+        xm_unlock();
+        uint64_t one = 1;
+        if (write(agent->stop, &one, sizeof one) > 0)
+            pthread_join(agent->thread, NULL);
+        xm_lock();
+    }
+    xm_unlock();
+}
+
+int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agent **agent) {
+    static bool registered;
+    if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return -ENAMETOOLONG;
+    int error = 0;
+    xm_lock();
+    if (!registered)
+        error = atexit(finish_all) == 0 ? 0 : -ENOMEM;
+    registered = error == 0;
+    struct xm_agent *found = find(path);
+    if (error == 0 && found == NULL)
+        error = make(path, &found);
+    if (error == 0) {
+        xm_link_append(&found->listeners, &listener->link);
+        *agent = found;
+    }
+    xm_unlock();
+    return error;
+}
+
+void xm_agent_close(struct xm_agent *agent, struct xm_listener *listener) {
+    if (!agent->forgotten)
+        xm_offers_withdraw(&agent->offers, listener);
+    xm_lock();
+    xm_link_remove(&listener->link);
+    bool last = xm_link_alone(&agent->listeners) && !agent->forgotten;
+    if (last)
+        xm_link_remove(&agent->link);
+    xm_unlock();
+    if (last)
+        finish(agent);
+}
+
+bool xm_agent_connected(struct xm_agent *agent, uint64_t *connections) {
+    xm_lock();
+    bool connected = agent->connected;
+    *connections = agent->connections;
+    xm_unlock();
+    return connected;
+}
+
+int xm_agent_offer(struct xm_agent *agent, const struct xm_listener *listener, uint64_t address,
+                   uint64_t length, uint32_t *id) {
+    return xm_offer_add(&agent->offers, listener, address, length, id);
+}
+
+void xm_agent_withdraw(struct xm_agent *agent, const struct xm_listener *listener, uint32_t id) {
+    xm_offer_withdraw(&agent->offers, listener, id);
+}
+
+void xm_agents_forget(void) {
+    for (struct xm_link *link = agents.next; link != &agents; link = link->next) {
+        struct xm_agent *agent = XM_MEMBER(link, struct xm_agent, link);
+        if (agent->socket >= 0)
+            close(agent->socket);
+        close(agent->stop);
+        agent->socket = -1;
+        agent->connected = false;
+        agent->forgotten = true;
+    }
+    xm_link_init(&agents);
+}

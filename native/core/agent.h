@@ -1,0 +1,45 @@
+/*
+ * The agent: a thread in every process that uses xpmem, with its own connection to the service. It
+ * shares, moves and arms the process's memory and revokes attachments, whatever the other threads
+ * are doing. One per process and service.
+ */
+
+#ifndef XM_AGENT_H
+#define XM_AGENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "list.h"
+
+struct xm_agent;
+
+/* Whoever opened an agent. */
+struct xm_listener {
+    struct xm_link link;
+    /* Called with the state lock held when the connection came up or went down. It must not block. */
+    void (*changed)(struct xm_listener *listener);
+};
+
+/*
+ * Opens the process's agent for the service at a socket path; the first opener starts its thread. It
+ * reconnects by itself. 0, -ENAMETOOLONG, or another negative errno.
+ */
+int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agent **agent);
+/*
+ * Withdraws what the listener offered; the last one joins the thread and ends all permits, revoking
+ * what is attached through them.
+ */
+void xm_agent_close(struct xm_agent *agent, struct xm_listener *listener);
+/* Whether the agent is connected now, and how often it has been. */
+bool xm_agent_connected(struct xm_agent *agent, uint64_t *connections);
+
+/* As xm_offer_add and xm_offer_withdraw. */
+int xm_agent_offer(struct xm_agent *agent, const struct xm_listener *listener, uint64_t address,
+                   uint64_t length, uint32_t *id);
+void xm_agent_withdraw(struct xm_agent *agent, const struct xm_listener *listener, uint32_t id);
+
+/* In a forked child, with the state lock held: there is no such thread, and no connection of it. */
+void xm_agents_forget(void);
+
+#endif

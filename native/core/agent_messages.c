@@ -1,0 +1,161 @@
+#include "agent_parts.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "armed.h"
+#include "lock.h"
+#include "table.h"
+#include "userfault.h"
+
+static int send_done(struct xm_agent *agent, uint32_t request) {
+    struct xm_msg_done done = {{XM_CODE_DONE, 0, request}};
+    return xm_agent_send(agent, &done, XM_BYTES_DONE, NULL, 0);
+}
+
+/* `error` is negative; `text` NULL: what the number says. */
+static int send_failure(struct xm_agent *agent, uint32_t request, int error, const char *text) {
+    struct {
+        struct xm_msg_failure message;
+        char text[512];
+    } failure = {{{XM_CODE_FAILURE, 0, request}, (uint32_t)-error, 0}, ""};
+    const char *said = text != NULL ? text : strerror(-error);
+    size_t length = strnlen(said, sizeof failure.text);
+    memcpy(failure.text, said, length);
+    return xm_agent_send(agent, &failure, XM_BYTES_FAILURE + length, NULL, 0);
+}
+
+static int send_result(struct xm_agent *agent, uint32_t request, int error) {
+    return error == 0 ? send_done(agent, request) : send_failure(agent, request, error, NULL);
+}
+
+/* Sends the rows of a share and a read-write and a read-only descriptor of each memfd. */
+static int send_extents(struct xm_agent *agent, uint32_t request, const struct xm_share *share) {
+    int descriptors[XM_SHARE_FILES * 2];
+    int error = 0;
+    size_t opened = 0;
+    for (; error == 0 && opened < share->file_count; opened++) {
+        descriptors[opened * 2] = share->files[opened]->descriptor;
+        descriptors[opened * 2 + 1] = xm_reopen_read_only(share->files[opened]->descriptor);
+        error = descriptors[opened * 2 + 1] < 0 ? descriptors[opened * 2 + 1] : 0;
+    }
+    if (error != 0) {
+        opened--;
+        error = send_failure(agent, request, error, "a memfd cannot be opened again");
+    } else {
+        struct xm_msg_extents message = {{XM_CODE_EXTENTS, 0, request}};
+        size_t bytes = share->row_count * XM_ROW_BYTES_EXTENT;
+        memcpy(agent->arena->sent, &message, XM_BYTES_EXTENTS);
+        memcpy(agent->arena->sent + XM_BYTES_EXTENTS, share->rows, bytes);
+        error = xm_agent_send(agent, agent->arena->sent, XM_BYTES_EXTENTS + bytes, descriptors,
+                              opened * 2);
+    }
+    for (size_t i = 0; i < opened; i++)
+        close(descriptors[i * 2 + 1]);
+    return error;
+}
+
+static int no_offer(struct xm_agent *agent, uint32_t request) {
+    return send_failure(agent, request, -EACCES, "the range is not offered by this process");
+}
+
+static int share_or_move(struct xm_agent *agent, const struct xm_msg_share *message,
+                         int (*work)(struct xm_share *, struct xm_offer *, uint64_t, uint64_t)) {
+    uint32_t request = message->header.request;
+    if (!xm_range_valid(message->address, message->length))
+        return send_failure(agent, request, -EINVAL, NULL);
+    struct xm_offer *offer = xm_offer_begin(&agent->offers, message->address, message->length);
+    if (offer == NULL)
+        return no_offer(agent, request);
+    struct xm_share *share = &agent->arena->share;
+    struct xm_userfault_ability ability;
+    xm_userfault_query(&ability);
+    share->own_address = (uintptr_t)agent->arena;
+    share->own_length = sizeof *agent->arena;
+    share->features = ability.features;
+    int error = work(share, offer, message->address, message->length);
+    xm_offer_end(offer);
+    error = error == 0 ? send_extents(agent, request, share)
+                       : send_failure(agent, request, error, share->text);
+    xm_share_end(share);
+    return error;
+}
+
+static int serve_share(struct xm_agent *agent, const void *message) {
+    return share_or_move(agent, message, xm_share);
+}
+
+static int serve_move(struct xm_agent *agent, const void *message) {
+    _Static_assert(sizeof(struct xm_msg_move) == sizeof(struct xm_msg_share), "same layout");
+    return share_or_move(agent, message, xm_move);
+}
+
+static int serve_revoke(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_revoke *message = argument;
+    return send_result(agent, message->header.request,
+                       xm_revoke(agent, message->segid, message->reason));
+}
+
+static int serve_arm(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_arm *message = argument;
+    uint32_t request = message->header.request;
+    if (!xm_range_valid(message->address, message->length))
+        return send_failure(agent, request, -EINVAL, NULL);
+    struct xm_offer *offer = NULL;
+    if (!xm_attachment_covers(agent, message->address, message->length)) {
+        offer = xm_offer_begin(&agent->offers, message->address, message->length);
+        if (offer == NULL)
+            return no_offer(agent, request);
+    }
+    struct xm_msg_armed armed = {{XM_CODE_ARMED, 0, request}, 0, 0};
+    int userfault = xm_arm(&agent->armed, message->address, message->length, &armed.features,
+                           &armed.ioctls);
+    if (offer != NULL)
+        xm_offer_end(offer);
+    if (userfault < 0)
+        return send_failure(agent, request, userfault, NULL);
+    return xm_agent_send(agent, &armed, XM_BYTES_ARMED, &userfault, 1);
+}
+
+static int serve_disarm(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_disarm *message = argument;
+    return send_result(agent, message->header.request,
+                       xm_disarm(&agent->armed, message->address, message->length));
+}
+
+static int serve_report(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_report *message = argument;
+    struct {
+        struct xm_msg_holdings message;
+        struct xm_row_holding
+            rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_HOLDINGS) / XM_ROW_BYTES_HOLDING];
+    } *holdings = (void *)agent->arena->sent;
+    holdings->message =
+        (struct xm_msg_holdings){{XM_CODE_HOLDINGS, 0, message->header.request}};
+    size_t count =
+        xm_holdings(agent, holdings->rows, sizeof holdings->rows / sizeof *holdings->rows);
+    return xm_agent_send(agent, holdings, XM_BYTES_HOLDINGS + count * XM_ROW_BYTES_HOLDING, NULL,
+                         0);
+}
+
+int xm_agent_serve(struct xm_agent *agent, size_t length) {
+    static const struct {
+        uint16_t code;
+        size_t bytes;
+        int (*serve)(struct xm_agent *agent, const void *message);
+    } served[] = {
+        {XM_CODE_SHARE, XM_BYTES_SHARE, serve_share},
+        {XM_CODE_REVOKE, XM_BYTES_REVOKE, serve_revoke},
+        {XM_CODE_MOVE, XM_BYTES_MOVE, serve_move},
+        {XM_CODE_ARM, XM_BYTES_ARM, serve_arm},
+        {XM_CODE_DISARM, XM_BYTES_DISARM, serve_disarm},
+        {XM_CODE_REPORT, XM_BYTES_REPORT, serve_report},
+    };
+    const struct xm_header *header = (const struct xm_header *)agent->arena->received;
+    for (size_t i = 0; i < sizeof served / sizeof *served; i++) {
+        if (served[i].code == header->code)
+            return served[i].bytes == length ? served[i].serve(agent, header) : -EPROTO;
+    }
+    return -EPROTO;
+}

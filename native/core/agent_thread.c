@@ -1,0 +1,154 @@
+#include "agent_parts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "armed.h"
+#include "lock.h"
+#include "seqpacket.h"
+#include "table.h"
+
+#define FIRST_BACKOFF_MS 20
+#define LONGEST_BACKOFF_MS 1000
+
+/* Waits for events on a descriptor (-1: on none). 0, -ETIMEDOUT, -ECANCELED or another errno. */
+static int wait_for(const struct xm_agent *agent, int descriptor, short events, int timeout_ms) {
+    struct pollfd watched[2] = {{agent->stop, POLLIN, 0}, {descriptor, events, 0}};
+    int ready;
+    do {
+        ready = poll(watched, 2, timeout_ms);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0)
+        return -errno;
+    if (watched[0].revents != 0)
+        return -ECANCELED;
+    return ready == 0 ? -ETIMEDOUT : 0;
+}
+
+int xm_agent_wait(struct xm_agent *agent, short events) {
+    return wait_for(agent, agent->socket, events, -1);
+}
+
+int xm_agent_send(struct xm_agent *agent, const void *message, size_t length,
+                  const int *descriptors, size_t count) {
+    for (;;) {
+        int error = xm_seqpacket_send(agent->socket, message, length, descriptors, count);
+        if (error != -EAGAIN)
+            return error;
+        error = xm_agent_wait(agent, POLLOUT);
+        if (error != 0)
+            return error;
+    }
+}
+
+ssize_t xm_agent_receive(struct xm_agent *agent) {
+    struct xm_received beside;
+    ssize_t length;
+    do {
+        int error = xm_agent_wait(agent, POLLIN);
+        if (error != 0)
+            return error;
+        length = xm_seqpacket_receive(agent->socket, agent->arena->received,
+                                      sizeof agent->arena->received, &beside);
+    } while (length == -EAGAIN);
+    if (length < 0)
+        return length;
+    for (size_t i = 0; i < beside.count; i++)
+        close(beside.descriptors[i]);
+    if (length == 0)
+        return -ECONNRESET;
+    /* No message to an agent has descriptors. */
+    bool whole = !beside.truncated && beside.count == 0 && length >= (ssize_t)sizeof(struct xm_header);
+    return whole ? length : -EPROTO;
+}
+
+/* Tells a service that may have been started anew what this process holds. */
+static int tell_held(struct xm_agent *agent) {
+    struct {
+        struct xm_msg_held message;
+        struct xm_row_held rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_HELD) / XM_ROW_BYTES_HELD];
+    } *held = (void *)agent->arena->sent;
+    uint64_t apid = 0;
+    held->message = (struct xm_msg_held){{XM_CODE_HELD, 0, 0}};
+    size_t count;
+    while ((count = xm_held(agent, &apid, held->rows, sizeof held->rows / sizeof *held->rows)) > 0) {
+        int error =
+            xm_agent_send(agent, held, XM_BYTES_HELD + count * XM_ROW_BYTES_HELD, NULL, 0);
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
+static int greet(struct xm_agent *agent) {
+    struct xm_msg_hello hello = {{XM_CODE_HELLO, 0, 0}, XM_PROTOCOL_VERSION, XM_ROLE_AGENT};
+    int error = xm_agent_send(agent, &hello, XM_BYTES_HELLO, NULL, 0);
+    if (error != 0)
+        return error;
+    ssize_t length = xm_agent_receive(agent);
+    if (length < 0)
+        return (int)length;
+    const struct xm_header *header = (const struct xm_header *)agent->arena->received;
+    if (header->code != XM_CODE_WELCOME || length < XM_BYTES_WELCOME)
+        return -EPROTO;
+    return tell_held(agent);
+}
+
+static void set_connected(struct xm_agent *agent, bool connected) {
+    xm_lock();
+    agent->connected = connected;
+    agent->connections += connected ? 1 : 0;
+    for (struct xm_link *link = agent->listeners.next; link != &agent->listeners; link = link->next) {
+        struct xm_listener *listener = XM_MEMBER(link, struct xm_listener, link);
+        listener->changed(listener);
+    }
+    xm_unlock();
+}
+
+/* The state lock lets a fork find the descriptor as it is. */
+static void set_socket(struct xm_agent *agent, int descriptor) {
+    xm_lock();
+    if (agent->socket >= 0)
+        close(agent->socket);
+    agent->socket = descriptor;
+    xm_unlock();
+}
+
+/* One connection from its start to its end. `greeted` becomes whether the service welcomed it. */
+static int live(struct xm_agent *agent, bool *greeted) {
+    int descriptor = xm_seqpacket_connect(agent->path);
+    if (descriptor < 0)
+        return descriptor;
+    set_socket(agent, descriptor);
+    int error = greet(agent);
+    if (error == 0) {
+        *greeted = true;
+        set_connected(agent, true);
+        while (error == 0) {
+            ssize_t length = xm_agent_receive(agent);
+            error = length < 0 ? (int)length : xm_agent_serve(agent, (size_t)length);
+        }
+        /* Nobody answers their faults now. */
+        xm_disarm_all(&agent->armed);
+        set_connected(agent, false);
+    }
+    set_socket(agent, -1);
+    return error;
+}
+
+void *xm_agent_main(void *argument) {
+    struct xm_agent *agent = argument;
+    int backoff_ms = FIRST_BACKOFF_MS;
+    pthread_setname_np(pthread_self(), "xpmem-agent");
+    for (;;) {
+        bool greeted = false;
+        int error = live(agent, &greeted);
+        if (greeted)
+            backoff_ms = FIRST_BACKOFF_MS;
+        if (error == -ECANCELED || wait_for(agent, -1, 0, backoff_ms) == -ECANCELED)
+            return NULL;
+        backoff_ms = backoff_ms * 2 < LONGEST_BACKOFF_MS ? backoff_ms * 2 : LONGEST_BACKOFF_MS;
+    }
+}

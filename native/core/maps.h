@@ -1,0 +1,48 @@
+/*
+ * /proc/self/maps, read with open and read only, into a buffer of the caller's: no allocation and no
+ * stdio, so that it serves on the agent's thread whatever state the rest of the process is in.
+ */
+
+#ifndef XM_MAPS_H
+#define XM_MAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The least capacity of the buffer, bytes: names in longer lines are cut off. */
+#define XM_MAPS_LEAST_BUFFER 1024
+
+struct xm_vma {
+    uint64_t start;
+    uint64_t end;
+    /* PROT_READ, PROT_WRITE, PROT_EXEC. */
+    int protection;
+    bool shared;
+    dev_t device;
+    ino_t inode;
+    uint64_t file_offset;
+    /* Path or kernel name, '' if there is none; in the reader's buffer until the next call. */
+    const char *name;
+};
+
+struct xm_maps {
+    int descriptor;
+    char *buffer;
+    size_t capacity;
+    size_t begin;
+    size_t end;
+    bool skipping;
+};
+
+/* 0 or a negative errno. */
+int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity);
+/* The next mapping in ascending order: 1, or 0 after the last, or a negative errno. */
+int xm_maps_next(struct xm_maps *maps, struct xm_vma *vma);
+void xm_maps_close(struct xm_maps *maps);
+
+/* Private memory with no file under it, which a conversion can move. */
+bool xm_vma_anonymous(const struct xm_vma *vma);
+
+#endif

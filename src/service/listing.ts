@@ -1,0 +1,107 @@
+import { formatId } from '../ids.js'
+import { closeAll } from '../transport/descriptor.js'
+import type { Groups } from './groups.js'
+import { commandOf } from './processes.js'
+import type { Registry, Segment } from './registry.js'
+import type { SegmentMemory } from './segment-memory.js'
+
+/** One segment as `list` tells it. Sizes in bytes. */
+export interface SegmentInfo {
+  /** As hexadecimal text. */
+  readonly segid: string
+  /** '' for none. */
+  readonly name: string
+  readonly owner: { readonly pid: number; readonly uid: number; readonly gid: number; readonly command: string }
+  readonly length: number
+  readonly dataLength: number
+  /** Permission bits. */
+  readonly mode: number
+  readonly permits: number
+  /** Mappings of the segment in all processes; null if one of them did not answer. */
+  readonly attachments: number | null
+  /** Memory that the segment's files take now. */
+  readonly memoryInUse: number
+}
+
+/** Mappings per segment, and the segments of which some process did not answer. */
+export interface Holdings {
+  readonly attachments: Map<bigint, number>
+  readonly unknown: boolean
+}
+
+/** Agents that say nothing in this time are left out of a listing. */
+const reportTimeoutMs = 500
+
+/** A page is cut here, well under the bytes a message may have. */
+const pageBytes = 48_000
+
+/** Asks every agent what its process has mapped. */
+export async function collectHoldings(registry: Registry, groups: Groups): Promise<Holdings> {
+  const attachments = new Map<bigint, number>()
+  let unknown = false
+  await Promise.all(
+    [...registry.holders()].map(async (id) => {
+      try {
+        const answer = await groups.get(id)?.agent?.request('report', {}, reportTimeoutMs)
+        closeAll(answer?.descriptors ?? [])
+        if (answer?.message.name !== 'holdings') {
+          unknown = true
+          return
+        }
+        for (const row of answer.message.rows) {
+          attachments.set(row.segid, (attachments.get(row.segid) ?? 0) + row.attachments)
+        }
+      } catch {
+        unknown = true
+      }
+    }),
+  )
+  return { attachments, unknown }
+}
+
+/** One page of the listing as JSON text, and where the next begins (0 after the last). */
+export function listingPage(
+  registry: Registry,
+  groups: Groups,
+  memoryOf: (segid: bigint) => SegmentMemory | undefined,
+  holdings: Holdings,
+  cursor: bigint,
+): { text: string; cursor: bigint } {
+  const permits = registry.permitCounts()
+  const lines: string[] = []
+  let bytes = 0
+  let last = 0n
+  for (const segment of registry.segments()) {
+    if (segment.segid <= cursor) continue
+    const line = JSON.stringify(describe(segment, groups, memoryOf(segment.segid), holdings, permits))
+    bytes += Buffer.byteLength(line) + 1
+    if (bytes > pageBytes) return { text: `[${lines.join(',')}]`, cursor: last }
+    lines.push(line)
+    last = segment.segid
+  }
+  return { text: `[${lines.join(',')}]`, cursor: 0n }
+}
+
+/** The longest command line that is told. */
+const maxCommandLength = 200
+
+function describe(
+  segment: Segment,
+  groups: Groups,
+  memory: SegmentMemory | undefined,
+  holdings: Holdings,
+  permits: Map<bigint, number>,
+): SegmentInfo {
+  const pid = groups.get(segment.owner)?.pid ?? 0
+  return {
+    segid: formatId(segment.segid),
+    name: segment.name,
+    owner: { pid, uid: segment.uid, gid: segment.gid, command: commandOf(pid).slice(0, maxCommandLength) },
+    length: segment.length,
+    dataLength: segment.dataLength,
+    mode: segment.mode,
+    permits: permits.get(segment.segid) ?? 0,
+    attachments: holdings.unknown ? null : (holdings.attachments.get(segment.segid) ?? 0),
+    memoryInUse: memory?.usedBytes() ?? 0,
+  }
+}

@@ -1,0 +1,337 @@
+import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
+import { isId, unpackId } from '../ids.js'
+import { kernel } from '../kernel/index.js'
+import { closeAll } from '../transport/descriptor.js'
+import type { Message, MessageInput } from '../wire/codec.js'
+import { access, type MessageName, makeFlag, reason } from '../wire/schema.js'
+import type { Client } from './connection.js'
+import type { Groups } from './groups.js'
+import type { IdSource } from './identity.js'
+import { collectHoldings, type Holdings, listingPage } from './listing.js'
+import { type Credentials, modeAllows } from './permission.js'
+import { hasIpcOwner } from './processes.js'
+import type { Offer, Permit, Registry, Segment } from './registry.js'
+import type { Revoker } from './revoker.js'
+import { SegmentMemory } from './segment-memory.js'
+import { shareRange } from './sharing.js'
+import type { Tokens } from './tokens.js'
+
+export interface RequestContext {
+  readonly registry: Registry
+  readonly groups: Groups
+  readonly tokens: Tokens
+  readonly ids: IdSource
+  readonly revoker: Revoker
+  readonly memories: Map<bigint, SegmentMemory>
+  readonly agentTimeoutMs: number
+  /** Resolves when the processes that an earlier service knew have had time to come back. */
+  recovered(): Promise<void>
+  readonly recovering: boolean
+}
+
+type Reply = { [N in MessageName]: { name: N; input: MessageInput<N> } }[MessageName]
+
+function reply<N extends MessageName>(name: N, input: MessageInput<N>): Reply {
+  return { name, input } as Reply
+}
+
+function fail(code: ErrorCode, call: string, message: string): never {
+  throw new XpmemError(code, call, message)
+}
+
+/** User addresses end here on every 64-bit Linux with 4-level tables or more; wider ones are not made by default. */
+const maxAddress = 1n << 63n
+const maxNameBytes = 255
+
+/** A name is text without control characters and slashes that cannot be mistaken for an identifier. */
+export function checkName(name: string, call: string): void {
+  if (Buffer.byteLength(name) > maxNameBytes) fail('ENAMETOOLONG', call, `a name has ${maxNameBytes} bytes at the most`)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\x00-\x1f\x7f/]/.test(name)) fail('EINVAL', call, "a name has no control characters and no '/'")
+  if (/^0x[0-9a-f]+$/i.test(name)) fail('EINVAL', call, 'a name must not look like an identifier')
+}
+
+/** Carries out the requests of control connections; one function a request. */
+export class Requests {
+  readonly #context: RequestContext
+
+  constructor(context: RequestContext) {
+    this.#context = context
+  }
+
+  /** Answers now, or returns the work that will. Throws EPROTO where the peer is to be cut off. */
+  handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined {
+    if (message.name === 'make') return this.#answer(client, message, () => this.#make(client, message, descriptors))
+    closeAll(descriptors)
+    if (descriptors.length > 0) fail('EPROTO', message.name, 'no descriptors go with this request')
+    switch (message.name) {
+      case 'get':
+        return this.#answerAfterRecovery(client, message, () => this.#get(client, message))
+      case 'attach':
+        return this.#attach(client, message)
+      case 'release':
+        return this.#answer(client, message, () => this.#release(client, message))
+      case 'remove':
+        return this.#later(client, message, () => this.#remove(client, message))
+      case 'describe':
+        return this.#answer(client, message, () => this.#describe(client, message))
+      case 'restore':
+        return this.#answer(client, message, () => this.#restore(client, message))
+      case 'list':
+        return this.#later(client, message, () => this.#list(client, message))
+      case 'ping':
+        return this.#answer(client, message, () => reply('done', {}))
+      default:
+        return fail('EPROTO', message.name, 'a client does not send this')
+    }
+  }
+
+  #send(client: Client, request: number, answer: Reply): void {
+    client.channel.send(answer.name, request, answer.input)
+  }
+
+  #sendFailure(client: Client, message: Message, thrown: unknown): void {
+    const error = asXpmemError(thrown, message.name)
+    client.channel.send('failure', message.request, { errno: error.errno, text: plainText(error) })
+  }
+
+  #answer(client: Client, message: Message, work: () => Reply): undefined {
+    try {
+      this.#send(client, message.request, work())
+    } catch (error) {
+      this.#sendFailure(client, message, error)
+    }
+  }
+
+  async #later(client: Client, message: Message, work: () => Promise<Reply>): Promise<void> {
+    try {
+      this.#send(client, message.request, await work())
+    } catch (error) {
+      this.#sendFailure(client, message, error)
+    }
+  }
+
+  /** While owners are still coming back after a restart, 'not there' is not said before they had the time. */
+  #answerAfterRecovery(client: Client, message: Message, work: () => Reply): Promise<void> | undefined {
+    if (!this.#context.recovering) return this.#answer(client, message, work)
+    return this.#later(client, message, async () => {
+      try {
+        return work()
+      } catch (error) {
+        if (asXpmemError(error, message.name).code !== 'ENOENT') throw error
+        await this.#context.recovered()
+        return work()
+      }
+    })
+  }
+
+  #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
+    const { registry, tokens, memories } = this.#context
+    const memory = new SegmentMemory()
+    try {
+      const offer = checkOffer(client.credentials, message)
+      const backed = (message.flags & makeFlag.backed) !== 0
+      if (!backed && descriptors.length > 0) fail('EPROTO', 'make', 'descriptors came with memory that is in no file')
+      if (backed) {
+        const row = { offset: 0, length: message.length, fileOffset: message.fileOffset, descriptor: 0, reserved: 0 }
+        memory.accept(0, message.length, [row], descriptors.splice(0))
+      }
+      const segment = this.#register(client, message, offer)
+      if (memories.has(segment.segid)) memory.close()
+      else memories.set(segment.segid, memory)
+      const token = tokens.sign('segment', segmentFacts(segment.segid, client))
+      return reply('made', { segid: segment.segid, tokenHigh: token.high, tokenLow: token.low })
+    } catch (error) {
+      closeAll(descriptors)
+      memory.close()
+      throw error
+    }
+
+    function segmentFacts(segid: bigint, { group, credentials }: Client) {
+      return [segid, group.pid, group.start, credentials.uid]
+    }
+  }
+
+  #register(client: Client, message: Message & { name: 'make' }, offer: Offer): Segment {
+    const { registry, tokens } = this.#context
+    if (message.segid === 0n) return registry.make(client.session, offer)
+    const facts = [message.segid, client.group.pid, client.group.start, client.credentials.uid]
+    if (!tokens.verify({ high: message.tokenHigh, low: message.tokenLow }, 'segment', facts)) {
+      fail('EACCES', 'make', 'this service never gave the segid to this process')
+    }
+    return registry.restoreSegment(client.session, message.segid, offer)
+  }
+
+  #get(client: Client, message: Message & { name: 'get' }): Reply {
+    const { registry } = this.#context
+    if (message.access !== access.read && message.access !== access.readwrite) {
+      fail('EINVAL', 'get', "the access is 'read' or 'readwrite'")
+    }
+    if (message.segid === 0n && message.text === '') fail('EINVAL', 'get', '0 is not a segid')
+    if (message.segid !== 0n && !isId(message.segid)) fail('EINVAL', 'get', 'a segid is positive')
+    const segment = registry.find(message.segid === 0n ? message.text : message.segid, 'get')
+    if (!modeAllows(client.credentials, segment, message.access) && !hasIpcOwner(client.group.pid)) {
+      const wanted = message.access === access.read ? 'reading' : 'writing'
+      fail('EACCES', 'get', `the segment's mode ${segment.mode.toString(8).padStart(4, '0')} does not allow ${wanted} to uid ${client.credentials.uid}`)
+    }
+    return this.#got(client, registry.grant(client.session, segment.segid, message.access), segment)
+  }
+
+  #got(client: Client, permit: Permit, segment: Segment): Reply {
+    const owner = this.#context.groups.get(segment.owner)
+    if (owner === undefined) fail('ENOENT', 'get', "the segment's owner is gone")
+    const token = this.#context.tokens.sign('permit', permitFacts(permit, client, owner.pid, owner.start))
+    return reply('got', {
+      apid: permit.apid,
+      segid: segment.segid,
+      tokenHigh: token.high,
+      tokenLow: token.low,
+      length: segment.length,
+      dataLength: segment.dataLength,
+      ownerStart: owner.start,
+      ownerPid: owner.pid,
+      access: permit.access,
+    })
+  }
+
+  #describe(client: Client, message: Message & { name: 'describe' }): Reply {
+    const { registry } = this.#context
+    if (!isId(message.apid)) fail('EINVAL', 'attach', 'an apid is positive')
+    const permit = registry.permit(client.group.id, message.apid, 'attach')
+    return this.#got(client, permit, registry.find(permit.segid, 'attach'))
+  }
+
+  #restore(client: Client, message: Message & { name: 'restore' }): Reply {
+    const { registry, tokens, groups } = this.#context
+    const permit = { apid: message.apid, segid: message.segid, access: message.access, holder: client.group.id }
+    const facts = permitFacts(permit, client, message.ownerPid, message.ownerStart)
+    if (!tokens.verify({ high: message.tokenHigh, low: message.tokenLow }, 'permit', facts)) {
+      fail('EACCES', 'restore', 'this service never gave the apid to this process')
+    }
+    if (!registry.has(message.segid) && groups.ofPid(message.ownerPid, message.ownerStart) === undefined) {
+      fail('ENOENT', 'restore', "the segment's owner is gone")
+    }
+    registry.restorePermit(client.session, message.apid, message.segid, message.access)
+    return reply('done', {})
+  }
+
+  #attach(client: Client, message: Message & { name: 'attach' }): Promise<void> | undefined {
+    try {
+      const { segment, memory } = this.#attachable(client, message)
+      const ready = client.group.agent !== undefined && memory.firstGap(message.offset, message.length) === undefined
+      if (!ready) return this.#attachLater(client, message, segment, memory)
+      this.#sendExtents(client, message)
+    } catch (error) {
+      if (this.#context.recovering && asXpmemError(error, 'attach').code === 'ENOENT') {
+        return this.#attachRecovered(client, message)
+      }
+      this.#sendFailure(client, message, error)
+    }
+    return undefined
+  }
+
+  async #attachRecovered(client: Client, message: Message & { name: 'attach' }): Promise<void> {
+    await this.#context.recovered()
+    await this.#attach(client, message)
+  }
+
+  async #attachLater(
+    client: Client,
+    message: Message & { name: 'attach' },
+    segment: Segment,
+    memory: SegmentMemory,
+  ): Promise<void> {
+    const { groups, agentTimeoutMs } = this.#context
+    try {
+      if ((await client.group.agentWithin(agentTimeoutMs)) === undefined) {
+        fail('ETIMEDOUT', 'attach', "this process's own agent is not connected")
+      }
+      await shareRange(segment, memory, message, groups, agentTimeoutMs)
+      this.#sendExtents(client, message)
+    } catch (error) {
+      this.#sendFailure(client, message, error)
+    }
+  }
+
+  /** The permit, its segment and the segment's memory, if the range can be attached with it. */
+  #attachable(client: Client, message: Message & { name: 'attach' }) {
+    const { registry, memories } = this.#context
+    if (!isId(message.apid)) fail('EINVAL', 'attach', 'an apid is positive')
+    const permit = registry.permit(client.group.id, message.apid, 'attach')
+    const segment = registry.find(permit.segid, 'attach')
+    const { offset, length } = message
+    if (offset % kernel.pageSize !== 0 || length % kernel.pageSize !== 0 || length === 0) {
+      fail('EINVAL', 'attach', `offset and length are multiples of the page size, ${kernel.pageSize}`)
+    }
+    if (offset + length > segment.length) fail('EINVAL', 'attach', `the range ends after the segment's ${segment.length} bytes`)
+    const memory = memories.get(segment.segid)
+    if (memory === undefined) fail('ENOENT', 'attach', 'the segment was removed')
+    return { permit, segment, memory }
+  }
+
+  /** Asked again right before the descriptors go out: the segment may have ended while others were waited for. */
+  #sendExtents(client: Client, message: Message & { name: 'attach' }): void {
+    const { permit, segment, memory } = this.#attachable(client, message)
+    if (client.group.gone) return
+    const { rows, descriptors } = memory.answer(message.offset, message.length, permit.access)
+    this.#context.registry.hold(client.group.id, segment.segid, permit.apid)
+    client.channel.send('extents', message.request, { rows }, descriptors)
+  }
+
+  #release(client: Client, message: Message & { name: 'release' }): Reply {
+    if (!isId(message.apid)) fail('EINVAL', 'release', 'an apid is positive')
+    this.#context.registry.release(client.group.id, message.apid)
+    return reply('done', {})
+  }
+
+  async #remove(client: Client, message: Message & { name: 'remove' }): Promise<Reply> {
+    const { registry, revoker } = this.#context
+    const { segid } = message
+    if (!isId(segid)) fail('EINVAL', 'remove', 'a segid is positive')
+    // Processes that hold a segment made under an earlier service must have had the time to say so.
+    if (this.#context.recovering && unpackId(segid).incarnation !== this.#context.ids.incarnation) {
+      await this.#context.recovered()
+    }
+    const segment = registry.find(segid, 'remove')
+    const shared = registry.overlaps(segment)
+    const { holders } = registry.remove(client.group.id, segid)
+    const silent = await revoker.revoke(segid, holders, reason.removed)
+    this.#context.memories.get(segid)?.close()
+    this.#context.memories.delete(segid)
+    if (silent.length === 0) return reply('done', {})
+    if (!shared && (await revoker.moveAway(segment))) return reply('done', {})
+    const pids = silent.map(({ pid }) => pid).join(', ')
+    return fail('ETIMEDOUT', 'remove', `the segment is gone, but pid ${pids} did not answer, was cut off, and may still see its memory`)
+  }
+
+  async #list(client: Client, message: Message & { name: 'list' }): Promise<Reply> {
+    const { registry, groups, memories } = this.#context
+    if (message.cursor === 0n || client.listing === undefined) client.listing = await collectHoldings(registry, groups)
+    const memoryOf = (segid: bigint) => memories.get(segid)
+    return reply('listing', listingPage(registry, groups, memoryOf, client.listing as Holdings, message.cursor))
+  }
+}
+
+function permitFacts(permit: Permit, client: Client, ownerPid: number, ownerStart: bigint) {
+  const { group } = client
+  return [permit.apid, permit.segid, permit.access, group.pid, group.start, ownerPid, ownerStart]
+}
+
+/** The message without the call and the code, which the client adds itself. */
+function plainText(error: XpmemError): string {
+  return error.message.slice(error.call.length + 2, -(error.code.length + 3))
+}
+
+function checkOffer(who: Credentials, message: Message & { name: 'make' }): Offer {
+  const { address, length, dataLength, mode, text: name } = message
+  const page = kernel.pageSize
+  if (length === 0 || length % page !== 0 || address % BigInt(page) !== 0n) {
+    fail('EINVAL', 'make', `address and length are multiples of the page size, ${page}, and the length is not 0`)
+  }
+  if (address + BigInt(length) > maxAddress) fail('EINVAL', 'make', 'the range ends after the address space')
+  if (dataLength > length) fail('EINVAL', 'make', 'the data is longer than the memory')
+  if (mode > 0o777) fail('EINVAL', 'make', 'the mode has permission bits only, 0 to 0777')
+  if ((message.flags & ~makeFlag.backed) !== 0) fail('EINVAL', 'make', 'unknown flags')
+  if (name !== '') checkName(name, 'make')
+  return { address, length, dataLength, mode, name, uid: who.uid, gid: who.gid }
+}

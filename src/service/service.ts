@@ -1,0 +1,276 @@
+import { openSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { asXpmemError, XpmemError } from '../errors.js'
+import { maxPartitionId } from '../ids.js'
+import { kernel, type Peer, type Poll } from '../kernel/index.js'
+import { ensureRuntimeDirectory, type RuntimePaths } from '../runtime-directory.js'
+import type { Channel } from '../transport/channel.js'
+import { closeAll } from '../transport/descriptor.js'
+import type { Message } from '../wire/codec.js'
+import { reason } from '../wire/schema.js'
+import { type Client, Connection, type ConnectionHost } from './connection.js'
+import { Groups, type ThreadGroup } from './groups.js'
+import { IdSource } from './identity.js'
+import { Registry, type Segment } from './registry.js'
+import { Requests } from './requests.js'
+import { Revoker } from './revoker.js'
+import type { SegmentMemory } from './segment-memory.js'
+import { loadKey, Tokens } from './tokens.js'
+
+export interface ServiceOptions {
+  readonly paths: RuntimePaths
+  /** The partition's number, 1 to 4095, part of its identifiers. */
+  readonly partitionId: number
+  /** Leaves after this long without clients; never if undefined. */
+  readonly idleExitMs?: number | undefined
+  /** Called once when the service has closed by itself. */
+  onIdle?(): void
+}
+
+/** How long an agent may take to answer. */
+const agentTimeoutMs = 2_000
+
+/** How long processes of an earlier service may take to come back. Clients try again every second at the least. */
+const recoveryMs = 2_000
+
+/** Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. */
+const backlog = 1_024
+
+/** Connections one process may have: one for each thread that uses xpmem, and its agent's. */
+const maxConnectionsPerGroup = 256
+
+const limits = { segmentsPerGroup: 65_536, permitsPerGroup: 1_048_576 }
+
+/** Rows of `held` that an agent may send: as many as a process may have segments. */
+const maxHeldRows = limits.segmentsPerGroup
+
+/** The XPMEM service of a partition. */
+export class Service implements ConnectionHost {
+  readonly #options: ServiceOptions
+  readonly #lock: number
+  readonly #listener: number
+  readonly #poll: Poll
+  readonly #ids: IdSource
+  readonly #registry: Registry
+  readonly #groups: Groups
+  readonly #revoker: Revoker
+  readonly #requests: Requests
+  readonly #memories = new Map<bigint, SegmentMemory>()
+  readonly #connections = new Set<Connection>()
+  /** Segments whose owners live but have not come back yet, by owner. */
+  readonly #awaitedOf = new Map<ThreadGroup, Set<bigint>>()
+  readonly #heldRows = new Map<ThreadGroup, number>()
+  readonly #startedMs = Date.now()
+  #recovering: boolean
+  readonly #recovery: Promise<void>
+  readonly #closing = new AbortController()
+  #nextSession = 1
+  #idleTimer: NodeJS.Timeout | undefined
+  /** Given up for a moment when descriptors run out, so that a connection can be accepted and refused. */
+  #spare: number
+
+  /** Throws EBUSY if the partition has a service. */
+  constructor(options: ServiceOptions) {
+    const { paths, partitionId } = options
+    this.#options = options
+    if (!Number.isInteger(partitionId) || partitionId < 1 || partitionId > maxPartitionId) {
+      throw new XpmemError('EINVAL', 'serve', `a partition's number is 1 to ${maxPartitionId}`)
+    }
+    ensureRuntimeDirectory(paths, 'serve')
+    this.#lock = kernel.lockFile(paths.lock)
+    if (this.#lock < 0) {
+      throw new XpmemError('EBUSY', 'serve', `partition '${paths.partition}' has a service already, in ${paths.directory}`)
+    }
+    this.#ids = new IdSource(paths.incarnation, partitionId, Date.now)
+    this.#registry = new Registry(() => this.#ids.next(), limits)
+    this.#groups = new Groups((group) => this.#groupGone(group))
+    this.#revoker = new Revoker({ groups: this.#groups, agentTimeoutMs, cutOff: (group) => this.#cutOff(group) })
+    this.#recovering = this.#ids.hasSurvivors
+    this.#recovery = this.#recover()
+    this.#requests = this.#createRequests(new Tokens(loadKey(paths.key)))
+    rmSync(paths.socket, { force: true })
+    this.#listener = kernel.listen(paths.socket, backlog)
+    this.#spare = openSync('/dev/null', 'r')
+    this.#poll = kernel.poll(this.#listener, () => this.#accept())
+    this.#poll.ref()
+    this.#poll.start(1)
+    this.#watchIdle()
+  }
+
+  #createRequests(tokens: Tokens): Requests {
+    const service = this
+    return new Requests({
+      registry: this.#registry,
+      groups: this.#groups,
+      tokens,
+      ids: this.#ids,
+      revoker: this.#revoker,
+      memories: this.#memories,
+      agentTimeoutMs,
+      recovered: () => this.#recovery,
+      get recovering() {
+        return service.#recovering
+      },
+    })
+  }
+
+  async #recover(): Promise<void> {
+    if (this.#recovering) await sleep(recoveryMs, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {})
+    this.#recovering = false
+  }
+
+  /** Closes everything. Mappings go on; clients look for another service. */
+  close(): void {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    clearTimeout(this.#idleTimer)
+    this.#poll.close()
+    rmSync(this.#options.paths.socket, { force: true })
+    kernel.close(this.#listener)
+    const idle = this.#connections.size === 0 && this.#registry.segmentCount === 0
+    for (const connection of [...this.#connections]) connection.close()
+    this.#groups.close()
+    for (const memory of this.#memories.values()) memory.close()
+    this.#memories.clear()
+    if (idle) this.#ids.leaveIdle()
+    kernel.close(this.#spare)
+    kernel.close(this.#lock)
+  }
+
+  #accept(): void {
+    for (;;) {
+      let socket: number
+      try {
+        socket = kernel.accept(this.#listener)
+      } catch (error) {
+        if (!this.#refuseForLackOfDescriptors(error)) return
+        continue
+      }
+      if (socket < 0) return
+      this.#open(socket)
+    }
+  }
+
+  /** EMFILE leaves the connection waiting and the listener readable, so it is taken and closed. */
+  #refuseForLackOfDescriptors(error: unknown): boolean {
+    if (asXpmemError(error, 'accept').code !== 'EMFILE') return false
+    kernel.close(this.#spare)
+    const socket = kernel.accept(this.#listener)
+    if (socket >= 0) kernel.close(socket)
+    this.#spare = openSync('/dev/null', 'r')
+    return socket >= 0
+  }
+
+  #open(socket: number): void {
+    const session = this.#nextSession
+    this.#nextSession += 1
+    let connection: Connection
+    try {
+      connection = new Connection(socket, session, this)
+    } catch {
+      kernel.close(socket)
+      return
+    }
+    this.#connections.add(connection)
+    clearTimeout(this.#idleTimer)
+    connection.group.connections += 1
+    if (connection.group.connections > maxConnectionsPerGroup) {
+      const why = `this process has ${maxConnectionsPerGroup} connections, which is the most one may have`
+      connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
+    }
+  }
+
+  admit(peer: Peer): ThreadGroup {
+    return this.#groups.ofPeer(peer)
+  }
+
+  welcome(channel: Channel, request: number): void {
+    channel.send('welcome', request, {
+      serviceStart: BigInt(this.#startedMs),
+      partition: this.#options.partitionId,
+      incarnation: this.#ids.incarnation,
+      text: this.#options.paths.partition,
+    })
+  }
+
+  openSession(client: Client): void {
+    this.#registry.openSession(client.session, client.group.id)
+  }
+
+  handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined {
+    if (message.name !== 'goodbye') return this.#requests.handle(client, message, descriptors)
+    closeAll(descriptors)
+    for (const { segment, holders } of this.#registry.endSession(client.session)) {
+      void this.#end(segment, holders, reason.removed)
+    }
+    this.#registry.openSession(client.session, client.group.id)
+    return undefined
+  }
+
+  /** Which segments a process says it holds, after its agent connected. */
+  held(group: ThreadGroup, message: Message & { name: 'held' }): void {
+    const told = (this.#heldRows.get(group) ?? 0) + message.rows.length
+    if (told > maxHeldRows) throw new XpmemError('EPROTO', 'held', 'the agent tells of more segments than there can be')
+    this.#heldRows.set(group, told)
+    for (const { segid, ownerPid, ownerStart } of message.rows) {
+      const state = this.#registry.heldElsewhere(group.id, segid, this.#ids.incarnation)
+      if (state === 'gone') void this.#revoker.revoke(segid, [group.id], reason.removed)
+      if (state === 'awaited') this.#await(segid, this.#groups.ofPid(ownerPid, ownerStart))
+    }
+  }
+
+  #await(segid: bigint, owner: ThreadGroup | undefined): void {
+    if (owner === undefined) {
+      void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
+      return
+    }
+    const awaited = this.#awaitedOf.get(owner) ?? new Set()
+    this.#awaitedOf.set(owner, awaited.add(segid))
+  }
+
+  closed(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return
+    const { group } = connection
+    group.connections -= 1
+    this.#registry.leaveSession(connection.session)
+    this.#heldRows.delete(group)
+    if (group.connections === 0 && !this.#registry.hasSessions(group.id) && !this.#awaitedOf.has(group)) {
+      this.#registry.endGroup(group.id)
+      this.#groups.forget(group)
+    }
+    this.#watchIdle()
+  }
+
+  #cutOff(group: ThreadGroup): void {
+    for (const connection of [...this.#connections]) if (connection.group === group) connection.close()
+  }
+
+  #groupGone(group: ThreadGroup): void {
+    this.#cutOff(group)
+    for (const { segment, holders } of this.#registry.endGroup(group.id)) {
+      void this.#end(segment, holders, reason.ownerExit)
+    }
+    for (const segid of this.#awaitedOf.get(group) ?? []) {
+      void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
+    }
+    this.#awaitedOf.delete(group)
+    this.#watchIdle()
+  }
+
+  async #end(segment: Segment, holders: readonly number[], why: number): Promise<void> {
+    this.#memories.get(segment.segid)?.close()
+    this.#memories.delete(segment.segid)
+    await this.#revoker.revoke(segment.segid, holders, why)
+  }
+
+  #watchIdle(): void {
+    clearTimeout(this.#idleTimer)
+    const { idleExitMs, onIdle } = this.#options
+    if (idleExitMs === undefined || this.#closing.signal.aborted) return
+    if (this.#connections.size > 0 || this.#registry.segmentCount > 0) return
+    this.#idleTimer = setTimeout(() => {
+      this.close()
+      onIdle?.()
+    }, idleExitMs)
+  }
+}
