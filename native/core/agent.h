@@ -17,13 +17,14 @@ struct xm_agent;
 /* Whoever opened an agent. */
 struct xm_listener {
     struct xm_link link;
-    /* Called with the state lock held when the connection came up or went down. It must not block. */
+    /* Called with the state lock held when the connection came up or went down. It must not block.
+     */
     void (*changed)(struct xm_listener *listener);
 };
 
 /*
- * Opens the process's agent for the service at a socket path; the first opener starts its thread. It
- * reconnects by itself. 0, -ENAMETOOLONG, or another negative errno.
+ * Opens the process's agent for the service at a socket path; the first opener starts its thread.
+ * It reconnects by itself. 0, -ENAMETOOLONG, or another negative errno.
  */
 int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agent **agent);
 /*

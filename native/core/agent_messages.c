@@ -93,6 +93,8 @@ static int serve_move(struct xm_agent *agent, const void *message) {
 
 static int serve_revoke(struct xm_agent *agent, const void *argument) {
     const struct xm_msg_revoke *message = argument;
+    if (message->reason < XM_REASON_REMOVED || message->reason > XM_REASON_REFUSED)
+        return -EPROTO;
     return send_result(agent, message->header.request,
                        xm_revoke(agent, message->segid, message->reason));
 }
@@ -109,8 +111,8 @@ static int serve_arm(struct xm_agent *agent, const void *argument) {
             return no_offer(agent, request);
     }
     struct xm_msg_armed armed = {{XM_CODE_ARMED, 0, request}, 0, 0};
-    int userfault = xm_arm(&agent->armed, message->address, message->length, &armed.features,
-                           &armed.ioctls);
+    int userfault =
+        xm_arm(&agent->armed, message->address, message->length, &armed.features, &armed.ioctls);
     if (offer != NULL)
         xm_offer_end(offer);
     if (userfault < 0)
@@ -131,8 +133,7 @@ static int serve_report(struct xm_agent *agent, const void *argument) {
         struct xm_row_holding
             rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_HOLDINGS) / XM_ROW_BYTES_HOLDING];
     } *holdings = (void *)agent->arena->sent;
-    holdings->message =
-        (struct xm_msg_holdings){{XM_CODE_HOLDINGS, 0, message->header.request}};
+    holdings->message = (struct xm_msg_holdings){{XM_CODE_HOLDINGS, 0, message->header.request}};
     size_t count =
         xm_holdings(agent, holdings->rows, sizeof holdings->rows / sizeof *holdings->rows);
     return xm_agent_send(agent, holdings, XM_BYTES_HOLDINGS + count * XM_ROW_BYTES_HOLDING, NULL,

@@ -50,7 +50,8 @@ struct xm_agent {
 /* The thread. */
 void *xm_agent_main(void *agent);
 
-/* Waits for `events` on the connection. 0, -ECANCELED when the thread must end, or another errno. */
+/* Waits for `events` on the connection. 0, -ECANCELED when the thread must end, or another errno.
+ */
 int xm_agent_wait(struct xm_agent *agent, short events);
 /* Sends a message, waiting for room. 0 or a negative errno. */
 int xm_agent_send(struct xm_agent *agent, const void *message, size_t length,

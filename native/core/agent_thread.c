@@ -60,7 +60,8 @@ ssize_t xm_agent_receive(struct xm_agent *agent) {
     if (length == 0)
         return -ECONNRESET;
     /* No message to an agent has descriptors. */
-    bool whole = !beside.truncated && beside.count == 0 && length >= (ssize_t)sizeof(struct xm_header);
+    bool whole =
+        !beside.truncated && beside.count == 0 && length >= (ssize_t)sizeof(struct xm_header);
     return whole ? length : -EPROTO;
 }
 
@@ -73,9 +74,9 @@ static int tell_held(struct xm_agent *agent) {
     uint64_t apid = 0;
     held->message = (struct xm_msg_held){{XM_CODE_HELD, 0, 0}};
     size_t count;
-    while ((count = xm_held(agent, &apid, held->rows, sizeof held->rows / sizeof *held->rows)) > 0) {
-        int error =
-            xm_agent_send(agent, held, XM_BYTES_HELD + count * XM_ROW_BYTES_HELD, NULL, 0);
+    while ((count = xm_held(agent, &apid, held->rows, sizeof held->rows / sizeof *held->rows)) >
+           0) {
+        int error = xm_agent_send(agent, held, XM_BYTES_HELD + count * XM_ROW_BYTES_HELD, NULL, 0);
         if (error != 0)
             return error;
     }
@@ -100,7 +101,8 @@ static void set_connected(struct xm_agent *agent, bool connected) {
     xm_lock();
     agent->connected = connected;
     agent->connections += connected ? 1 : 0;
-    for (struct xm_link *link = agent->listeners.next; link != &agent->listeners; link = link->next) {
+    for (struct xm_link *link = agent->listeners.next; link != &agent->listeners;
+         link = link->next) {
         struct xm_listener *listener = XM_MEMBER(link, struct xm_listener, link);
         listener->changed(listener);
     }

@@ -51,12 +51,11 @@ static int map_range(const struct xm_grant *grant, uint64_t offset, uint64_t len
     uint64_t skip = offset - first->offset;
     bool single = length <= first->length - skip;
     void *wanted = *base;
-    void *mapped =
-        single ? mmap(wanted, length, protection, MAP_SHARED | exactly,
-                      grant->extents.sources[first->source].descriptor,
-                      (off_t)(first->file_offset + skip))
-               : mmap(wanted, length, PROT_NONE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | exactly, -1, 0);
+    void *mapped = single ? mmap(wanted, length, protection, MAP_SHARED | exactly,
+                                 grant->extents.sources[first->source].descriptor,
+                                 (off_t)(first->file_offset + skip))
+                          : mmap(wanted, length, PROT_NONE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | exactly, -1, 0);
     if (mapped == MAP_FAILED)
         return errno == EEXIST ? -EINVAL : -errno;
     /* Kernels before 4.17 take the address for a hint. */
@@ -121,9 +120,12 @@ static struct xm_attachment *find(uint64_t address) {
     return (struct xm_attachment *)xm_span_find(&index_by_address, address);
 }
 
-struct xm_attachment *xm_attachment_find(uint64_t address) {
+struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t address) {
     xm_lock();
     struct xm_attachment *attachment = find(address);
+    /* The record is read under the lock: another owner may free its own at any time. */
+    if (attachment != NULL && attachment->owner != owner)
+        attachment = NULL;
     xm_unlock();
     return attachment;
 }
@@ -137,7 +139,8 @@ static void unmap(struct xm_attachment *attachment) {
     xm_link_remove(&attachment->in_owner);
     xm_link_remove(&attachment->in_notes);
     xm_span_remove(&index_by_address, &attachment->span);
-    /* It fails for a bad range only; inside the lock, so that a revocation is over when it says so. */
+    /* It fails for a bad range only; inside the lock, so that a revocation is over when it says so.
+     */
     munmap(at(attachment->span.address), attachment->span.length);
 }
 

@@ -138,8 +138,7 @@ int xm_file_claim(struct xm_file *file, uint64_t start, uint64_t end) {
     } else if (touches_right) {
         file->used[right].start = start;
     } else {
-        struct xm_claim *larger =
-            realloc(file->used, (file->used_count + 1) * sizeof *file->used);
+        struct xm_claim *larger = realloc(file->used, (file->used_count + 1) * sizeof *file->used);
         if (larger == NULL)
             return -ENOMEM;
         file->used = larger;

@@ -1,9 +1,9 @@
 /*
  * The memfds that xpmem made in this process, and the regions born in them.
  *
- * Which memory lies in which memfd is not recorded but read from /proc/self/maps: a program may have
- * unmapped, moved or replaced it meanwhile. What is recorded is which memfds are ours, so that a
- * shared mapping of one of them can be handed out as it is.
+ * Which memory lies in which memfd is not recorded but read from /proc/self/maps: a program may
+ * have unmapped, moved or replaced it meanwhile. What is recorded is which memfds are ours, so that
+ * a shared mapping of one of them can be handed out as it is.
  */
 
 #ifndef XM_BACKING_H
@@ -32,7 +32,8 @@ struct xm_file {
     uint64_t size;
     /* Offers, regions and requests under way that hold it. */
     unsigned holders;
-    /* Where memory was put in it, sorted and merged; never reused, as it may be mapped elsewhere. */
+    /* Where memory was put in it, sorted and merged; never reused, as it may be mapped elsewhere.
+     */
     struct xm_claim *used;
     size_t used_count;
 };

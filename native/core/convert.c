@@ -73,8 +73,8 @@ static int copy_data(const struct xm_conversion *c, uint64_t at, uint64_t length
             return -errno;
         off_t stop = hole < end ? hole : end;
         uint64_t skip = at + (uint64_t)(data - base);
-        int error = copy_pages((const char *)(uintptr_t)(c->address + skip), (uint64_t)(stop - data),
-                               c->into, c->into_offset + skip, page);
+        int error = copy_pages((const char *)(uintptr_t)(c->address + skip),
+                               (uint64_t)(stop - data), c->into, c->into_offset + skip, page);
         if (error != 0)
             return error;
         data = stop;
@@ -101,8 +101,8 @@ static int move_chunk(const struct xm_conversion *c, int userfault, uint64_t at,
 }
 
 int xm_convert(const struct xm_conversion *c, uint64_t features) {
-    uint64_t needed = c->from >= 0 ? XM_FEATURE_WP_PRIVATE | XM_FEATURE_WP_SHMEM
-                                   : XM_FEATURE_WP_PRIVATE;
+    uint64_t needed =
+        c->from >= 0 ? XM_FEATURE_WP_PRIVATE | XM_FEATURE_WP_SHMEM : XM_FEATURE_WP_PRIVATE;
     if ((features & needed) != needed)
         return -ENOTSUP;
     size_t page = xm_page_size();

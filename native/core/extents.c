@@ -84,8 +84,8 @@ static uint32_t intern(struct xm_source *sources, size_t *count, int *descriptor
         if (sources[i].inode == facts->inode && sources[i].device == facts->device)
             return (uint32_t)i;
     }
-    sources[*count] = (struct xm_source){*descriptor, facts->device, facts->inode,
-                                         (uint64_t)facts->size};
+    sources[*count] =
+        (struct xm_source){*descriptor, facts->device, facts->inode, (uint64_t)facts->size};
     *descriptor = -1;
     return (uint32_t)(*count)++;
 }

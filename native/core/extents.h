@@ -36,10 +36,10 @@ struct xm_extents {
 };
 
 /*
- * Adds what a message said of a segment of `segment_length` bytes; where it speaks of a part that is
- * known, the new word holds. Nothing changes on failure. Takes the descriptors in any case. 0, -ENOMEM,
- * or -EPROTO for rows that do not fit the segment or the files, or a descriptor that is no sealed
- * memfd open for just what `writable` says.
+ * Adds what a message said of a segment of `segment_length` bytes; where it speaks of a part that
+ * is known, the new word holds. Nothing changes on failure. Takes the descriptors in any case. 0,
+ * -ENOMEM, or -EPROTO for rows that do not fit the segment or the files, or a descriptor that is no
+ * sealed memfd open for just what `writable` says.
  */
 int xm_extents_add(struct xm_extents *extents, uint64_t segment_length, bool writable,
                    const struct xm_row_extent *rows, size_t row_count, const int *descriptors,

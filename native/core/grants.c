@@ -125,7 +125,8 @@ void xm_grant_close(const void *agent, uint64_t apid) {
     xm_lock();
     struct xm_grant *grant = xm_grants_find(agent, apid);
     if (grant != NULL) {
-        /* One that cannot be replaced stays mapped, owned by whoever has it, until it is detached. */
+        /* One that cannot be replaced stays mapped, owned by whoever has it, until it is detached.
+         */
         (void)replace_all(grant, XM_REASON_REMOVED);
         while (!xm_link_alone(&grant->attachments)) {
             struct xm_link *link = grant->attachments.next;

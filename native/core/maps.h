@@ -1,6 +1,6 @@
 /*
- * /proc/self/maps, read with open and read only, into a buffer of the caller's: no allocation and no
- * stdio, so that it serves on the agent's thread whatever state the rest of the process is in.
+ * /proc/self/maps, read with open and read only, into a buffer of the caller's: no allocation and
+ * no stdio, so that it serves on the agent's thread whatever state the rest of the process is in.
  */
 
 #ifndef XM_MAPS_H

@@ -28,9 +28,9 @@ size_t xm_page_size(void);
 bool xm_range_valid(uint64_t address, uint64_t length);
 
 /*
- * A memfd of `size` bytes that nobody can resize (sealed SHRINK, GROW, SEAL), with mode 0600 so that
- * another user who was given a read-only descriptor cannot reopen it for writing through /proc.
- * The descriptor, or a negative errno.
+ * A memfd of `size` bytes that nobody can resize (sealed SHRINK, GROW, SEAL), with mode 0600 so
+ * that another user who was given a read-only descriptor cannot reopen it for writing through
+ * /proc. The descriptor, or a negative errno.
  */
 int xm_memfd_create(uint64_t size);
 

@@ -32,7 +32,8 @@ void xm_offers_init(struct xm_offers *offers);
 /* Adds one for `holder` and gives its number. 0, -EINVAL for a range that cannot be, or -ENOMEM. */
 int xm_offer_add(struct xm_offers *offers, const void *holder, uint64_t address, uint64_t length,
                  uint32_t *id);
-/* Ends an offer of `holder`, when the agent is done with what it is doing there. Unknown: nothing. */
+/* Ends an offer of `holder`, when the agent is done with what it is doing there. Unknown: nothing.
+ */
 void xm_offer_withdraw(struct xm_offers *offers, const void *holder, uint32_t id);
 /* Ends all offers of `holder`; NULL: of everyone. */
 void xm_offers_withdraw(struct xm_offers *offers, const void *holder);

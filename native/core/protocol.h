@@ -1,4 +1,5 @@
-/* The wire structures, usable beside <errno.h>: one of their fields is named errno, a macro there. */
+/* The wire structures, usable beside <errno.h>: one of their fields is named errno, a macro there.
+ */
 
 #ifndef XM_PROTOCOL_H
 #define XM_PROTOCOL_H

@@ -74,8 +74,8 @@ void xm_regions_moved(uint64_t address, uint64_t length) {
     xm_lock();
     for (size_t i = 0; i < regions.count; i++) {
         struct xm_region *region = (struct xm_region *)regions.items[i];
-        bool apart = region->span.address >= end ||
-                     region->span.address + region->span.length <= address;
+        bool apart =
+            region->span.address >= end || region->span.address + region->span.length <= address;
         if (apart || region->file == NULL)
             continue;
         region->file->holders--;

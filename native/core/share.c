@@ -40,7 +40,8 @@ static const char *judge(const struct xm_share *share, const struct xm_vma *vma,
         *file = xm_file_hold(vma->device, vma->inode);
         return *file != NULL ? NULL : "this is a shared mapping that xpmem did not make";
     }
-    return xm_vma_anonymous(vma) ? NULL : "a file is mapped here; only anonymous memory can be shared";
+    return xm_vma_anonymous(vma) ? NULL
+                                 : "a file is mapped here; only anonymous memory can be shared";
 }
 
 static int add_piece(struct xm_share *share, const struct xm_vma *vma, uint64_t start, uint64_t end,
@@ -49,15 +50,15 @@ static int add_piece(struct xm_share *share, const struct xm_vma *vma, uint64_t 
         return fail(share, -E2BIG, start, end, "the range lies in too many memfds; ask for less");
     if (share->piece_count == XM_SHARE_ROWS)
         return fail(share, -E2BIG, start, end, "the range has too many mappings; ask for less");
-    share->pieces[share->piece_count++] =
-        (struct xm_piece){start, end - start, vma->protection, file,
-                          vma->file_offset + (start - vma->start)};
+    share->pieces[share->piece_count++] = (struct xm_piece){
+        start, end - start, vma->protection, file, vma->file_offset + (start - vma->start)};
     return 0;
 }
 
-/* Fills in the pieces of a range. `strict`: all of it must be fit; otherwise only our memfds count. */
-static int survey_with(struct xm_share *share, struct xm_maps *maps, uint64_t address,
-                       uint64_t end, bool strict) {
+/* Fills in the pieces of a range. `strict`: all of it must be fit; otherwise only our memfds count.
+ */
+static int survey_with(struct xm_share *share, struct xm_maps *maps, uint64_t address, uint64_t end,
+                       bool strict) {
     struct xm_vma vma;
     uint64_t next = address;
     int found = 0;
@@ -151,7 +152,8 @@ static void add_rows(struct xm_share *share, uint64_t address) {
             number++;
         struct xm_row_extent row = {piece->address - address, piece->length, piece->file_offset,
                                     number, 0};
-        struct xm_row_extent *last = share->row_count > 0 ? &share->rows[share->row_count - 1] : NULL;
+        struct xm_row_extent *last =
+            share->row_count > 0 ? &share->rows[share->row_count - 1] : NULL;
         if (last != NULL && last->descriptor == number &&
             last->offset + last->length == row.offset &&
             last->file_offset + last->length == row.file_offset)

@@ -2,8 +2,8 @@
  * What this process may use and what it has mapped: permits ("grants") and attachments.
  *
  * An attachment belongs to an owner: a JavaScript environment, or a C program. Only its owner's
- * thread unmaps it. Any other thread that has to end it (the agent on a revocation, another owner on
- * a detach) replaces the mapping and leaves a note for the owner.
+ * thread unmaps it. Any other thread that has to end it (the agent on a revocation, another owner
+ * on a detach) replaces the mapping and leaves a note for the owner.
  */
 
 #ifndef XM_TABLE_H
@@ -98,14 +98,14 @@ void xm_grant_close(const void *agent, uint64_t apid);
 int xm_grant_any(const void *agent, uint64_t *apid);
 
 /*
- * Maps a range of a segment. 0; -ENOENT: the permit is unknown or its segment was revoked; -ENODATA:
- * the range's extents are not all known; -EINVAL: not page-aligned, outside of the segment, or the
- * address is taken; or another negative errno.
+ * Maps a range of a segment. 0; -ENOENT: the permit is unknown or its segment was revoked;
+ * -ENODATA: the range's extents are not all known; -EINVAL: not page-aligned, outside of the
+ * segment, or the address is taken; or another negative errno.
  */
 int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment);
-/* The attachment that an address lies in, revoked or not; NULL if there is none. */
-struct xm_attachment *xm_attachment_find(uint64_t address);
-/* Unmaps it, by its owner. Nothing happens if that was done. */
+/* The attachment of that owner that an address lies in, revoked or not; NULL if there is none. */
+struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t address);
+/* Unmaps it; for its owner's thread. Nothing happens if that was done. */
 void xm_attachment_unmap(struct xm_attachment *attachment);
 /* Replaces its mapping and notes it with `reason`; 0: without a note. 0 or a negative errno. */
 int xm_attachment_revoke(struct xm_attachment *attachment, uint32_t reason);
@@ -117,21 +117,23 @@ bool xm_attachment_covers(const void *agent, uint64_t address, uint64_t length);
 void xm_attachment_free(struct xm_attachment *attachment);
 
 /*
- * Ends the use of a segment: no more attaches, descriptors closed, attachments replaced, except those
- * to be kept if `reason` is XM_REASON_OWNER_EXIT. 0 when nothing of it can be accessed any more, or the
- * errno of a mapping that could not be replaced.
+ * Ends the use of a segment: no more attaches, descriptors closed, attachments replaced, except
+ * those to be kept if `reason` is XM_REASON_OWNER_EXIT. 0 when nothing of it can be accessed any
+ * more, or the errno of a mapping that could not be replaced.
  */
 int xm_revoke(const void *agent, uint64_t segid, uint32_t reason);
 
 /*
- * Fills in rows for segments that descriptors are held of, going on after `*apid` (0 at first), which
- * is advanced. How many rows; 0 at the end.
+ * Fills in rows for segments that descriptors are held of, going on after `*apid` (0 at first),
+ * which is advanced. How many rows; 0 at the end.
  */
 size_t xm_held(const void *agent, uint64_t *apid, struct xm_row_held *rows, size_t capacity);
-/* Fills in what is mapped, one row a segment. How many rows; segments beyond `capacity` are left out. */
+/* Fills in what is mapped, one row a segment. How many rows; segments beyond `capacity` are left
+ * out. */
 size_t xm_holdings(const void *agent, struct xm_row_holding *rows, size_t capacity);
 
-/* In a forked child, with the state lock held: no attachment is mapped here, no descriptor needed. */
+/* In a forked child, with the state lock held: no attachment is mapped here, no descriptor needed.
+ */
 void xm_table_forget(void);
 
 #endif

@@ -31,7 +31,8 @@ struct xm_userfault_ability {
 /* Asks the kernel what this process may do now. */
 void xm_userfault_query(struct xm_userfault_ability *ability);
 
-/* The best userfaultfd there is, with those features enabled. The descriptor, or a negative errno. */
+/* The best userfaultfd there is, with those features enabled. The descriptor, or a negative errno.
+ */
 int xm_userfault_open(uint64_t features);
 
 /* What faults a range is registered for. */
