@@ -41,15 +41,23 @@ static napi_value js_allocate(napi_env env, napi_callback_info info) {
     return buffer;
 }
 
-/* Makes a Uint8Array over memory that Node-API itself has no accessor for (SharedArrayBuffer). */
+/*
+ * Makes a Uint8Array over memory that Node-API itself has no accessor for (SharedArrayBuffer).
+ * Other objects would be copied from: they are refused.
+ */
 static bool view_over(napi_env env, napi_value memory, napi_value *view) {
     napi_value global;
     napi_value constructor;
+    napi_value buffer;
+    bool same = false;
     if (!xm_ok(env, napi_get_global(env, &global)) ||
         !xm_ok(env, napi_get_named_property(env, global, "Uint8Array", &constructor)))
         return false;
-    if (napi_new_instance(env, constructor, 1, &memory, view) == napi_ok)
-        return true;
+    bool made = napi_new_instance(env, constructor, 1, &memory, view) == napi_ok &&
+                napi_get_named_property(env, *view, "buffer", &buffer) == napi_ok &&
+                napi_strict_equals(env, buffer, memory, &same) == napi_ok;
+    if (made)
+        return same;
     napi_value ignored;
     napi_get_and_clear_last_exception(env, &ignored);
     return false;
