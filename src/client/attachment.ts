@@ -57,7 +57,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
   }
 
   get attached(): boolean {
-    return this.#state === 'attached'
+    return this.#state === 'attached' && this.#buffer.byteLength > 0
   }
 
   /**
@@ -65,9 +65,11 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
    * Not while an asynchronous call (fs, zlib, crypto) still works on it.
    */
   detach(): void {
-    if (this.#state !== 'attached') return
+    // A released permit has taken the mapping along, and the address may be another's by now.
+    if (!this.attached) return
     kernel.detach(this.address)
-    this.ended()
+    this.#state = 'detached'
+    publish('detach', () => ({ segid: this.permit.segid, apid: this.permit.apid, offset: this.offset }))
   }
 
   /** For the partition: the mapping was taken away from outside. */
@@ -76,12 +78,6 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
     this.#state = 'revoked'
     publish('revoked', () => ({ segid: this.permit.segid, apid: this.permit.apid, offset: this.offset, why }))
     this.emit('revoked', why)
-  }
-
-  /** For the partition: the mapping is gone, as was asked. */
-  ended(): void {
-    this.#state = 'detached'
-    publish('detach', () => ({ segid: this.permit.segid, apid: this.permit.apid, offset: this.offset }))
   }
 
   [Symbol.dispose](): void {

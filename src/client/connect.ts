@@ -53,10 +53,15 @@ async function startAndConnect(paths: RuntimePaths, ref: boolean): Promise<numbe
     for (let waitMs = firstRetryMs; performance.now() < deadline; waitMs = Math.min(waitMs * 2, maxRetryMs)) {
       const socket = tryConnect(paths)
       if (socket !== undefined) return socket
-      if (complaint !== undefined) throw new XpmemError('ECONNREFUSED', 'open', `the service did not start: ${complaint}`)
+      if (complaint !== undefined)
+        throw new XpmemError('ECONNREFUSED', 'open', `the service did not start: ${complaint}`)
       await sleep(waitMs, undefined, { ref })
     }
-    throw new XpmemError('ETIMEDOUT', 'open', `the service did not listen on ${paths.socket} within ${startTimeoutMs} ms`)
+    throw new XpmemError(
+      'ETIMEDOUT',
+      'open',
+      `the service did not listen on ${paths.socket} within ${startTimeoutMs} ms`,
+    )
   } finally {
     connected.abort()
     await started

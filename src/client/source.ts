@@ -8,8 +8,13 @@ export interface AddressRange {
   readonly length: number
 }
 
+/** A WebAssembly.Memory, told by its shape: the name is not in the types of every program. */
+export interface MemoryObject {
+  readonly buffer: ArrayBufferLike
+}
+
 /** What can be shared: memory of `allocate`, any page-aligned memory, a WebAssembly memory, an address range. */
-export type MemorySource = ArrayBufferLike | ArrayBufferView | WebAssembly.Memory | AddressRange
+export type MemorySource = ArrayBufferLike | ArrayBufferView | MemoryObject | AddressRange
 
 export interface ResolvedSource extends AddressRange {
   /** Kept reachable while the memory is shared. */
@@ -30,20 +35,21 @@ function isBuffer(source: unknown): source is ArrayBufferLike {
 }
 
 function locate(source: MemorySource): ResolvedSource {
-  if (source instanceof WebAssembly.Memory) {
-    return { address: kernel.addressOf(source.buffer), length: source.buffer.byteLength, keep: source }
-  }
   if (isBuffer(source) || ArrayBuffer.isView(source)) {
     return { address: kernel.addressOf(source), length: source.byteLength, keep: source }
   }
-  if (typeof source === 'object' && source !== null && isAddressRange(source)) {
-    return { address: source.address, length: source.length, keep: source }
+  if (typeof source === 'object' && source !== null) {
+    if (isAddressRange(source)) return { address: source.address, length: source.length, keep: source }
+    if (isBuffer(source.buffer)) {
+      return { address: kernel.addressOf(source.buffer), length: source.buffer.byteLength, keep: source }
+    }
   }
   throw new XpmemError('EINVAL', 'make', 'give an ArrayBuffer, a view, a WebAssembly.Memory, or { address, length }')
 }
 
 function checkRange({ address, length }: AddressRange): void {
-  if (!Number.isSafeInteger(length) || length <= 0) throw new XpmemError('EINVAL', 'make', `the length is ${length} bytes`)
+  if (!Number.isSafeInteger(length) || length <= 0)
+    throw new XpmemError('EINVAL', 'make', `the length is ${length} bytes`)
   if ((address & pageMask) !== 0n || (BigInt(length) & pageMask) !== 0n) {
     throw new XpmemError(
       'EINVAL',

@@ -19,7 +19,15 @@ const nodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=1']
 export async function startService(paths: RuntimePaths, until: Promise<unknown>): Promise<string | undefined> {
   const command = fileURLToPath(new URL('../cli/main.js', import.meta.url))
   if (!existsSync(command)) throw new XpmemError('ENOENT', 'open', `${command} is missing: install xpmem again`)
-  const serve = ['serve', '--partition', paths.partition, '--runtime-dir', paths.directory, '--idle-exit', `${idleExitSeconds}`]
+  const serve = [
+    'serve',
+    '--partition',
+    paths.partition,
+    '--runtime-dir',
+    paths.directory,
+    '--idle-exit',
+    `${idleExitSeconds}`,
+  ]
   const child = spawn(execPath, [...nodeOptions, command, ...serve], {
     detached: true,
     cwd: '/',
@@ -32,7 +40,9 @@ export async function startService(paths: RuntimePaths, until: Promise<unknown>)
   child.stderr.on('data', (text: string) => complaints.push(text))
   const ended = new Promise<string | undefined>((resolve) => {
     child.once('error', (error) => resolve(error.message))
-    child.once('close', (code) => resolve(code === 0 || code === alreadyServed ? undefined : complaints.join('').trim()))
+    child.once('close', (code) =>
+      resolve(code === 0 || code === alreadyServed ? undefined : complaints.join('').trim()),
+    )
   })
   const outcome = await Promise.race([ended, until.then(() => undefined)])
   child.stderr.destroy()

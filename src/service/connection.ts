@@ -59,7 +59,10 @@ export class Connection {
       message: (message, descriptors, senderPid) => this.#take(message, descriptors, senderPid),
       end: () => this.close(),
     })
-    this.#helloTimer = setTimeout(() => this.refuse(0, new XpmemError('ETIMEDOUT', 'hello', 'no hello came')), helloTimeoutMs)
+    this.#helloTimer = setTimeout(
+      () => this.refuse(0, new XpmemError('ETIMEDOUT', 'hello', 'no hello came')),
+      helloTimeoutMs,
+    )
     this.#helloTimer.unref()
   }
 

@@ -83,7 +83,11 @@ export class Groups {
     const start = peer.pid > 0 ? startTimeOf(peer.pid) : undefined
     if (start === undefined) {
       kernel.close(peer.pidfd)
-      throw new XpmemError('ESRCH', 'hello', 'the service cannot see this process in /proc: run it in the same pid namespace, or in one above')
+      throw new XpmemError(
+        'ESRCH',
+        'hello',
+        'the service cannot see this process in /proc: run it in the same pid namespace, or in one above',
+      )
     }
     const known = this.#known(peer.pid, start)
     if (known === undefined) return this.#add(peer.pid, start, peer.pidfd)

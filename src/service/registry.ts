@@ -139,7 +139,13 @@ export class Registry {
     const segid = typeof key === 'bigint' ? key : this.#names.get(key)
     const record = segid === undefined ? undefined : this.#segments.get(segid)
     if (record === undefined) {
-      fail('ENOENT', call, typeof key === 'bigint' ? 'no such segment: never made, removed, or its owner is gone' : `no segment is named '${key}'`)
+      fail(
+        'ENOENT',
+        call,
+        typeof key === 'bigint'
+          ? 'no such segment: never made, removed, or its owner is gone'
+          : `no segment is named '${key}'`,
+      )
     }
     return record.segment
   }

@@ -126,7 +126,7 @@ export class Requests {
   }
 
   #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
-    const { registry, tokens, memories } = this.#context
+    const { tokens, memories } = this.#context
     const memory = new SegmentMemory()
     try {
       const offer = checkOffer(client.credentials, message)
@@ -146,16 +146,12 @@ export class Requests {
       memory.close()
       throw error
     }
-
-    function segmentFacts(segid: bigint, { group, credentials }: Client) {
-      return [segid, group.pid, group.start, credentials.uid]
-    }
   }
 
   #register(client: Client, message: Message & { name: 'make' }, offer: Offer): Segment {
     const { registry, tokens } = this.#context
     if (message.segid === 0n) return registry.make(client.session, offer)
-    const facts = [message.segid, client.group.pid, client.group.start, client.credentials.uid]
+    const facts = segmentFacts(message.segid, client)
     if (!tokens.verify({ high: message.tokenHigh, low: message.tokenLow }, 'segment', facts)) {
       fail('EACCES', 'make', 'this service never gave the segid to this process')
     }
@@ -172,7 +168,11 @@ export class Requests {
     const segment = registry.find(message.segid === 0n ? message.text : message.segid, 'get')
     if (!modeAllows(client.credentials, segment, message.access) && !hasIpcOwner(client.group.pid)) {
       const wanted = message.access === access.read ? 'reading' : 'writing'
-      fail('EACCES', 'get', `the segment's mode ${segment.mode.toString(8).padStart(4, '0')} does not allow ${wanted} to uid ${client.credentials.uid}`)
+      fail(
+        'EACCES',
+        'get',
+        `the segment's mode ${segment.mode.toString(8).padStart(4, '0')} does not allow ${wanted} to uid ${client.credentials.uid}`,
+      )
     }
     return this.#got(client, registry.grant(client.session, segment.segid, message.access), segment)
   }
@@ -263,7 +263,8 @@ export class Requests {
     if (offset % kernel.pageSize !== 0 || length % kernel.pageSize !== 0 || length === 0) {
       fail('EINVAL', 'attach', `offset and length are multiples of the page size, ${kernel.pageSize}`)
     }
-    if (offset + length > segment.length) fail('EINVAL', 'attach', `the range ends after the segment's ${segment.length} bytes`)
+    if (offset + length > segment.length)
+      fail('EINVAL', 'attach', `the range ends after the segment's ${segment.length} bytes`)
     const memory = memories.get(segment.segid)
     if (memory === undefined) fail('ENOENT', 'attach', 'the segment was removed')
     return { permit, segment, memory }
@@ -301,7 +302,11 @@ export class Requests {
     if (silent.length === 0) return reply('done', {})
     if (!shared && (await revoker.moveAway(segment))) return reply('done', {})
     const pids = silent.map(({ pid }) => pid).join(', ')
-    return fail('ETIMEDOUT', 'remove', `the segment is gone, but pid ${pids} did not answer, was cut off, and may still see its memory`)
+    return fail(
+      'ETIMEDOUT',
+      'remove',
+      `the segment is gone, but pid ${pids} did not answer, was cut off, and may still see its memory`,
+    )
   }
 
   async #list(client: Client, message: Message & { name: 'list' }): Promise<Reply> {
@@ -310,6 +315,10 @@ export class Requests {
     const memoryOf = (segid: bigint) => memories.get(segid)
     return reply('listing', listingPage(registry, groups, memoryOf, client.listing as Holdings, message.cursor))
   }
+}
+
+function segmentFacts(segid: bigint, { group, credentials }: Client) {
+  return [segid, group.pid, group.start, credentials.uid]
 }
 
 function permitFacts(permit: Permit, client: Client, ownerPid: number, ownerStart: bigint) {

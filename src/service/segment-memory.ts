@@ -25,7 +25,8 @@ function checkPair(readwrite: number, readonly: number): { identity: string; siz
   const second = kernel.inspect(readonly)
   for (const info of [first, second]) {
     if (info.seals < 0) throw malformed('the descriptor is not one of a memfd')
-    if ((info.seals & requiredSeals) !== requiredSeals) throw malformed('the memfd is not sealed against changes of its size')
+    if ((info.seals & requiredSeals) !== requiredSeals)
+      throw malformed('the memfd is not sealed against changes of its size')
   }
   if (!first.readable || !first.writable) throw malformed('the first descriptor cannot be read and written')
   if (!second.readable || second.writable) throw malformed('the second descriptor is not read-only')

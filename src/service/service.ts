@@ -79,7 +79,11 @@ export class Service implements ConnectionHost {
     ensureRuntimeDirectory(paths, 'serve')
     this.#lock = kernel.lockFile(paths.lock)
     if (this.#lock < 0) {
-      throw new XpmemError('EBUSY', 'serve', `partition '${paths.partition}' has a service already, in ${paths.directory}`)
+      throw new XpmemError(
+        'EBUSY',
+        'serve',
+        `partition '${paths.partition}' has a service already, in ${paths.directory}`,
+      )
     }
     this.#ids = new IdSource(paths.incarnation, partitionId, Date.now)
     this.#registry = new Registry(() => this.#ids.next(), limits)
@@ -115,7 +119,8 @@ export class Service implements ConnectionHost {
   }
 
   async #recover(): Promise<void> {
-    if (this.#recovering) await sleep(recoveryMs, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {})
+    if (this.#recovering)
+      await sleep(recoveryMs, undefined, { ref: false, signal: this.#closing.signal }).catch(() => {})
     this.#recovering = false
   }
 

@@ -1,6 +1,5 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { constants } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { XpmemError } from '../errors.js'
 
 /** 128 bits, as two halves that fit the wire. */
@@ -36,7 +35,10 @@ export class Tokens {
   }
 
   #mac(kind: string, facts: readonly (bigint | number)[]): Buffer {
-    return createHmac('sha256', this.#key).update(`${kind} ${facts.join(' ')}`).digest().subarray(0, 16)
+    return createHmac('sha256', this.#key)
+      .update(`${kind} ${facts.join(' ')}`)
+      .digest()
+      .subarray(0, 16)
   }
 }
 

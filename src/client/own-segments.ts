@@ -1,0 +1,107 @@
+import { type AgentHandle, type Backing, kernel } from '../kernel/index.js'
+import { Descriptor } from '../transport/descriptor.js'
+import { makeFlag } from '../wire/schema.js'
+import type { Session } from './session.js'
+import type { ResolvedSource } from './source.js'
+
+interface Spec {
+  readonly source: ResolvedSource
+  readonly dataLength: number
+  readonly mode: number
+  readonly name: string
+}
+
+interface OwnSegment extends Spec {
+  readonly offer: number
+  readonly tokenHigh: bigint
+  readonly tokenLow: bigint
+}
+
+/** The segments this thread has made: what it takes to make them known again, and the hold on their memory. */
+export class OwnSegments {
+  readonly #agent: AgentHandle
+  readonly #segments = new Map<bigint, OwnSegment>()
+
+  constructor(agent: AgentHandle) {
+    this.#agent = agent
+  }
+
+  get size(): number {
+    return this.#segments.size
+  }
+
+  ids(): bigint[] {
+    return [...this.#segments.keys()]
+  }
+
+  has(segid: bigint): boolean {
+    return this.#segments.has(segid)
+  }
+
+  /** Offers the memory; the segid it got. */
+  async make(send: Session['request'], spec: Spec): Promise<bigint> {
+    const offer = kernel.offer(this.#agent, spec.source.address, spec.source.length)
+    try {
+      const made = await sendMake(send, spec, { segid: 0n, tokenHigh: 0n, tokenLow: 0n })
+      this.#segments.set(made.segid, { ...spec, offer, tokenHigh: made.tokenHigh, tokenLow: made.tokenLow })
+      return made.segid
+    } catch (error) {
+      kernel.withdraw(this.#agent, offer)
+      throw error
+    }
+  }
+
+  async restore(send: Session['request']): Promise<void> {
+    await Promise.all([...this.#segments].map(([segid, own]) => sendMake(send, own, { segid, ...own })))
+  }
+
+  /** The memory is the owner's alone again. */
+  forget(segid: bigint): void {
+    const own = this.#segments.get(segid)
+    if (own === undefined) return
+    this.#segments.delete(segid)
+    kernel.withdraw(this.#agent, own.offer)
+  }
+
+  forgetAll(): void {
+    for (const segid of [...this.#segments.keys()]) this.forget(segid)
+  }
+}
+
+interface Identity {
+  readonly segid: bigint
+  readonly tokenHigh: bigint
+  readonly tokenLow: bigint
+}
+
+async function sendMake(
+  send: Session['request'],
+  spec: Spec,
+  { segid, tokenHigh, tokenLow }: Identity,
+): Promise<Identity> {
+  const { address, length } = spec.source
+  const backing: Backing | undefined = kernel.backingOf(address, length)
+  const descriptors = (backing?.descriptors ?? []).map((number) => new Descriptor(number))
+  try {
+    const { message } = await send(
+      'make',
+      {
+        segid,
+        tokenHigh,
+        tokenLow,
+        address,
+        length,
+        dataLength: spec.dataLength,
+        fileOffset: backing?.fileOffset ?? 0,
+        mode: spec.mode,
+        flags: backing === undefined ? 0 : makeFlag.backed,
+        text: spec.name,
+      },
+      descriptors,
+    )
+    if (message.name !== 'made') throw new Error(`the service answered a make with ${message.name}`)
+    return message
+  } finally {
+    for (const descriptor of descriptors) descriptor.release()
+  }
+}

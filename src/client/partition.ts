@@ -1,0 +1,357 @@
+import { EventEmitter } from 'node:events'
+import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
+import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
+import { kernel } from '../kernel/index.js'
+import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
+import { access } from '../wire/schema.js'
+import type { SegmentInfo } from '../wire/segment-info.js'
+import { Agent } from './agent.js'
+import { Attachment } from './attachment.js'
+import { publish } from './diagnostics.js'
+import { OwnPermits } from './own-permits.js'
+import { OwnSegments } from './own-segments.js'
+import { type Access, Permit } from './permit.js'
+import { Segment } from './segment.js'
+import { Session } from './session.js'
+import { type MemorySource, resolveSource } from './source.js'
+
+export interface OpenOptions {
+  /** The partition's name; $XPMEM_PARTITION, else 'default'. */
+  readonly partition?: string
+  /** Where its service's socket lies; $XPMEM_RUNTIME_DIR, else the user's default. */
+  readonly runtimeDir?: string
+  /** Whether to start the service if there is none. True unless said otherwise. */
+  readonly autoStart?: boolean
+}
+
+export interface MakeOptions {
+  /** Permission bits, checked as those of System V IPC are. 0o600 unless said otherwise. */
+  readonly mode?: number
+  /** Unique in the partition. */
+  readonly name?: string
+  /** How many bytes mean something, told to those who get the segment. All, unless said otherwise. */
+  readonly dataLength?: number
+}
+
+export interface AllocateOptions {
+  /** Asks for transparent huge pages (MADV_HUGEPAGE); `xpmem doctor` says whether the machine gives them. */
+  readonly hugePages?: boolean
+}
+
+export interface AttachOptions {
+  /** Bytes from the start of the segment, a multiple of the page size. 0 unless said otherwise. */
+  readonly offset?: number
+  /** Bytes, rounded up to whole pages. To the end of the segment unless said otherwise. */
+  readonly length?: number
+  /** Where to map it, a multiple of the page size; EINVAL if something is mapped there. Anywhere by default. */
+  readonly address?: bigint
+  /** What happens when the owner's process ends: 'revoke', the default, or 'keep' the last content. */
+  readonly onOwnerExit?: 'revoke' | 'keep'
+}
+
+export interface PartitionEvents {
+  /** The service went away; mappings go on, calls wait for it to come back. */
+  disconnected: []
+  /** The service is back and knows this process's segments and permits again. */
+  reconnected: []
+}
+
+function fail(code: ErrorCode, call: string, message: string): never {
+  throw new XpmemError(code, call, message)
+}
+
+/** A thread's connection to the XPMEM service of one partition: where memory is offered and got. */
+export class Partition extends EventEmitter<PartitionEvents> {
+  readonly #paths: RuntimePaths
+  readonly #agent: Agent
+  readonly #session: Session
+  readonly #segments: OwnSegments
+  readonly #permits: OwnPermits
+  /** Releases permits that nothing refers to any more. */
+  readonly #collected = new FinalizationRegistry<PermitId>((apid) => {
+    if (this.#permits.has(apid)) this.release(apid).catch(() => {})
+  })
+  #closed = false
+
+  private constructor(paths: RuntimePaths, agent: Agent, session: Session, segments: OwnSegments, permits: OwnPermits) {
+    super()
+    this.#paths = paths
+    this.#agent = agent
+    this.#session = session
+    this.#segments = segments
+    this.#permits = permits
+    session.on('disconnected', () => {
+      publish('disconnected', () => ({ partition: paths.partition }))
+      this.emit('disconnected')
+    })
+    session.on('reconnected', () => {
+      publish('reconnected', () => ({ partition: paths.partition }))
+      this.emit('reconnected')
+    })
+  }
+
+  /**
+   * Connects to the partition's service, starting it if there is none. ECONNREFUSED if it may not or
+   * does not start, EACCES if its directory or socket is not this user's to use.
+   *
+   * An open partition keeps the process alive only while a call is under way or it offers a segment.
+   */
+  static async open(options: OpenOptions = {}): Promise<Partition> {
+    const paths = runtimePaths(options, 'open')
+    const agent = Agent.open(paths.socket)
+    const segments = new OwnSegments(agent.handle)
+    const permits = new OwnPermits(agent.handle)
+    let session: Session | undefined
+    try {
+      session = await Session.open({
+        paths,
+        autoStart: options.autoStart ?? true,
+        restore: async (send) => {
+          await segments.restore(send)
+          await permits.restore(send)
+        },
+      })
+      await agent.whenConnected()
+      return new Partition(paths, agent, session, segments, permits)
+    } catch (error) {
+      session?.close()
+      agent.close()
+      throw asXpmemError(error, 'open')
+    }
+  }
+
+  /** A fresh region with a view's bytes in it: what `make` asks for where memory is not page-aligned. */
+  static copyOf(view: ArrayBufferLike | ArrayBufferView): ArrayBuffer {
+    const bytes = ArrayBuffer.isView(view)
+      ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
+      : new Uint8Array(view)
+    const region = allocateRegion(Math.max(bytes.length, 1), {})
+    new Uint8Array(region).set(bytes)
+    return region
+  }
+
+  /** The partition's name. */
+  get name(): string {
+    return this.#paths.partition
+  }
+
+  get runtimeDir(): string {
+    return this.#paths.directory
+  }
+
+  get connected(): boolean {
+    return this.#session.connected
+  }
+
+  /**
+   * Fresh memory, zeroed, that can be shared as it is: page-aligned, `length` bytes rounded up to
+   * whole pages. ENOMEM, or EFBIG if it is longer than an ArrayBuffer over foreign memory may be.
+   */
+  allocate(length: number, options: AllocateOptions = {}): ArrayBuffer {
+    return allocateRegion(length, options)
+  }
+
+  /**
+   * Offers memory. It stays where it is: memory that does not come from `allocate` is moved into
+   * shared pages, live and in place, when somebody first attaches it. It must stay allocated until
+   * the segment is removed; ArrayBuffers are kept, and cannot be transferred from now on.
+   */
+  async make(source: MemorySource, options: MakeOptions = {}): Promise<Segment> {
+    const resolved = resolveSource(source)
+    const { mode = 0o600, name = '', dataLength = resolved.length } = options
+    if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) fail('EINVAL', 'make', 'the mode is 0 to 0o777')
+    if (!Number.isSafeInteger(dataLength) || dataLength < 0 || dataLength > resolved.length) {
+      fail('EINVAL', 'make', `dataLength is 0 to the ${resolved.length} bytes of the memory`)
+    }
+    const segid = await this.#calling('make', () =>
+      this.#segments.make(this.#session.request, { source: resolved, mode, name, dataLength }),
+    )
+    this.#updateKeepAlive()
+    publish('make', () => ({ segid, name, length: resolved.length, mode }))
+    return new Segment(this, {
+      segid: segid as SegmentId,
+      name: name === '' ? undefined : name,
+      address: resolved.address,
+      length: resolved.length,
+      dataLength,
+      mode,
+    })
+  }
+
+  /**
+   * A permit on a segment, by segid (bigint, or as hexadecimal text) or name. ENOENT if there is
+   * none, EACCES if its mode does not allow it.
+   */
+  async get(segment: bigint | string, wanted: Access = 'read'): Promise<Permit> {
+    const key = typeof segment === 'string' ? (parseId(segment) ?? segment) : segment
+    if (key === '') fail('EINVAL', 'get', 'a name is not empty')
+    if (wanted !== 'read' && wanted !== 'readwrite') fail('EINVAL', 'get', "the access is 'read' or 'readwrite'")
+    const target = typeof key === 'string' ? { segid: 0n, text: key } : { segid: checkId(key, 'get', 'segid') }
+    const facts = await this.#calling('get', () =>
+      this.#permits.get(this.#session.request, { ...target, access: access[wanted] }),
+    )
+    const permit = new Permit(this, facts)
+    this.#collected.register(permit, permit.apid)
+    publish('get', () => ({ ...facts }))
+    return permit
+  }
+
+  /** Maps memory with a permit of this process, which another of its threads may have got. */
+  async attach(apid: bigint, options: AttachOptions = {}): Promise<Attachment> {
+    checkId(apid, 'attach', 'apid')
+    const facts = await this.#calling('attach', () => this.#permits.describe(this.#session.request, apid))
+    return this.attachWith(new Permit(this, facts), options)
+  }
+
+  /** For `Permit.attach`. */
+  async attachWith(permit: Permit, options: AttachOptions): Promise<Attachment> {
+    const { offset = 0, address = 0n, onOwnerExit = 'revoke' } = options
+    const { length = permit.length - offset } = options
+    const pages = Math.ceil(length / kernel.pageSize) * kernel.pageSize
+    checkAttachRange(permit, offset, pages, address)
+    const keep = onOwnerExit === 'keep'
+    const { handle } = this.#agent
+    this.#requireOpen('attach')
+    const buffer = await this.#calling('attach', async () => {
+      const known = this.#attachKnown(permit.apid, offset, pages, address, keep)
+      if (known !== undefined) return known
+      await this.#permits.fetchExtents(this.#session.request, permit.apid, offset, pages)
+      return kernel.attach(handle, permit.apid, offset, pages, address, keep)
+    })
+    if (buffer === undefined) fail('EPROTO', 'attach', 'the service did not say where the range lies')
+    publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length: pages }))
+    return new Attachment(permit, offset, pages, buffer)
+  }
+
+  /** Maps the range if this process knows where it lies. */
+  #attachKnown(apid: bigint, offset: number, length: number, address: bigint, keep: boolean): ArrayBuffer | undefined {
+    const { handle } = this.#agent
+    if (kernel.grantOf(handle, apid) === undefined) return undefined
+    return kernel.attach(handle, apid, offset, length, address, keep)
+  }
+
+  /**
+   * Detaches the attachment that the buffer, view or address lies in, whole. Nothing happens where
+   * nothing is mapped or it is detached already; EINVAL for memory that is no attachment.
+   */
+  detach(where: bigint | ArrayBuffer | ArrayBufferView): void {
+    const buffer = ArrayBuffer.isView(where) ? where.buffer : where
+    const attachment = buffer instanceof ArrayBuffer ? Attachment.of(buffer) : undefined
+    if (attachment !== undefined) return attachment.detach()
+    try {
+      detachAddress(typeof where === 'bigint' ? where : kernel.addressOf(where))
+    } catch (error) {
+      throw asXpmemError(error, 'detach')
+    }
+  }
+
+  /** Gives a permit back; its attachments end. ENOENT if it is unknown or released, EACCES if another process's. */
+  async release(apid: bigint): Promise<void> {
+    checkId(apid, 'release', 'apid')
+    if (this.#permits.has(apid)) this.#permits.forget(apid)
+    await this.#calling('release', () => this.#session.request('release', { apid }))
+    kernel.grantClose(this.#agent.handle, apid)
+    publish('release', () => ({ apid }))
+  }
+
+  /**
+   * Takes a segment back: every attachment of it is revoked, and once this resolves nobody else can
+   * read or write its memory. ENOENT if it is unknown or removed, EACCES if another process made it,
+   * ETIMEDOUT if a process did not give it up and its memory could not be moved away from under it.
+   */
+  async remove(segid: bigint): Promise<void> {
+    checkId(segid, 'remove', 'segid')
+    try {
+      await this.#calling('remove', () => this.#session.request('remove', { segid }))
+    } finally {
+      this.#segments.forget(segid)
+      this.#updateKeepAlive()
+    }
+    publish('remove', () => ({ segid }))
+  }
+
+  /** Every segment of the partition, oldest first. */
+  async list(): Promise<SegmentInfo[]> {
+    return this.#calling('list', async () => {
+      const all: SegmentInfo[] = []
+      for (let cursor = 0n; ; ) {
+        const { message } = await this.#session.request('list', { cursor })
+        if (message.name !== 'listing') throw new Error(`the service answered a list with ${message.name}`)
+        all.push(...(JSON.parse(message.text) as SegmentInfo[]))
+        if (message.cursor === 0n) return all
+        cursor = message.cursor
+      }
+    })
+  }
+
+  /** Whether this thread made the segment and has not removed it. */
+  offers(segid: bigint): boolean {
+    return this.#segments.has(segid)
+  }
+
+  /** Whether this thread got the permit and has not released it. */
+  holds(apid: bigint): boolean {
+    return this.#permits.has(apid)
+  }
+
+  /** Removes what this thread made, releases what it got, and disconnects. Harmless when it is closed. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    try {
+      await Promise.allSettled(this.#segments.ids().map((segid) => this.remove(segid)))
+    } finally {
+      this.#closed = true
+      this.#permits.forgetAll()
+      this.#segments.forgetAll()
+      this.#session.close()
+      this.#agent.close()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #updateKeepAlive(): void {
+    this.#session.keepAlive = this.#segments.size > 0
+  }
+
+  #requireOpen(call: string): void {
+    if (this.#closed) fail('ECANCELED', call, 'the partition is closed')
+  }
+
+  /** Carries out a call; whatever it throws is an error of that call. */
+  async #calling<T>(call: string, work: () => Promise<T>): Promise<T> {
+    this.#requireOpen(call)
+    try {
+      return await work()
+    } catch (error) {
+      throw asXpmemError(error, call)
+    }
+  }
+}
+
+function checkAttachRange(permit: Permit, offset: number, length: number, address: bigint): void {
+  const page = kernel.pageSize
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset % page !== 0) {
+    fail('EINVAL', 'attach', `the offset is a multiple of the page size, ${page}, and not negative`)
+  }
+  if (!Number.isSafeInteger(length) || length <= 0) fail('EINVAL', 'attach', 'the length is more than 0 bytes')
+  if (offset + length > permit.length)
+    fail('EINVAL', 'attach', `the range ends after the segment's ${permit.length} bytes`)
+  if (address < 0n || address % BigInt(page) !== 0n)
+    fail('EINVAL', 'attach', 'the address is a multiple of the page size')
+}
+
+function detachAddress(address: bigint): void {
+  if (address !== 0n) kernel.detach(address)
+}
+
+function allocateRegion(length: number, { hugePages = false }: AllocateOptions): ArrayBuffer {
+  if (!Number.isSafeInteger(length) || length <= 0) fail('EINVAL', 'allocate', 'the length is more than 0 bytes')
+  try {
+    return kernel.allocate(Math.ceil(length / kernel.pageSize) * kernel.pageSize, hugePages)
+  } catch (error) {
+    throw asXpmemError(error, 'allocate')
+  }
+}
