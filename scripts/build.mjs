@@ -51,10 +51,16 @@ function nativeIsCurrent() {
   return statSync(built).mtimeMs > sources
 }
 
+/** The headers that came with this Node, where they did; node-gyp downloads them otherwise. */
+function ownHeaders() {
+  const prefix = join(dirname(process.execPath), '..')
+  return existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : []
+}
+
 function buildNative() {
   if (!nativeIsCurrent()) {
     requireTools()
-    run(process.execPath, [require.resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--silent'])
+    run(process.execPath, [require.resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--silent', ...ownHeaders()])
   }
   mkdirSync(dirname(prebuilt), { recursive: true })
   copyFileSync(built, prebuilt)
