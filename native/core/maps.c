@@ -92,7 +92,7 @@ static uint64_t number(const char **text, unsigned base) {
 }
 
 int xm_maps_next(struct xm_maps *maps, struct xm_vma *vma) {
-    char *line;
+    char *line = NULL;
     int found = next_line(maps, &line);
     if (found <= 0)
         return found;
