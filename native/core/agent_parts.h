@@ -12,7 +12,8 @@
 #include "protocol.h"
 #include "share.h"
 
-#define XM_AGENT_STACK_BYTES (512 * 1024)
+/* Address space, of which little is ever touched; sanitizers need most of it. */
+#define XM_AGENT_STACK_BYTES (2 * 1024 * 1024)
 
 /*
  * All memory that the thread writes while a range of the process is frozen: its stack (with its

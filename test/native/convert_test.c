@@ -184,7 +184,8 @@ static void a_moved_memfd_keeps_its_holes(void) {
     close(into);
 }
 
-/* The file size limit stops the copy in the middle; what is not moved stays private and writable. */
+/* The file size limit stops the copy in the middle; what is not moved stays private and writable.
+ */
 static void a_failure_on_the_way_loses_nothing(void) {
     size_t length = 16 * MIB;
     struct rlimit before;

@@ -67,8 +67,7 @@ static inline pthread_t start_thread(void *(*run)(void *), void *argument) {
 }
 
 static inline void *map_private(size_t length) {
-    void *memory =
-        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED);
     return memory;
 }
