@@ -1,14 +1,21 @@
 /** The process behind an `Actor`: each function here can be called by the test. */
-import { setgroups } from 'node:process'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setgid, setgroups, setuid } from 'node:process'
 import {
   Attachment,
   type AttachOptions,
   type MakeOptions,
+  notify,
   type OpenOptions,
   Partition,
   Permit,
   Segment,
+  wait,
 } from '../../src/index.js'
+import { kernel } from '../../src/kernel/index.js'
+import { until } from './until.js'
 
 const things = new Map<number, unknown>()
 let lastHandle = 0
@@ -46,9 +53,33 @@ const WebAssemblyMemory = (
   }
 ).WebAssembly.Memory
 
+interface Mapping {
+  readonly start: bigint
+  readonly end: bigint
+  readonly line: string
+}
+
+function mappings(): Mapping[] {
+  const lines = readFileSync('/proc/self/maps', 'utf8').trim().split('\n')
+  return lines.map((line) => {
+    const [start = '', end = ''] = (line.split(' ')[0] ?? '').split('-')
+    return { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`), line }
+  })
+}
+
+function isMapped(address: bigint): boolean {
+  return mappings().some(({ start, end }) => start <= address && address < end)
+}
+
+const collect = () => (globalThis as unknown as { gc(): void }).gc()
+
 const calls = {
-  async open(options: OpenOptions & { groups?: number[] }) {
-    if (options.groups !== undefined) setgroups?.(options.groups)
+  become(uid: number, gid: number, groups: number[]) {
+    setgroups?.(groups)
+    setgid?.(gid)
+    setuid?.(uid)
+  },
+  async open(options: OpenOptions) {
     partition = await Partition.open(options)
     partition.on('disconnected', () => tell('disconnected'))
     partition.on('reconnected', () => tell('reconnected'))
@@ -58,6 +89,20 @@ const calls = {
   async make(memory: number, options?: MakeOptions) {
     const segment = await partition.make(things.get(memory) as ArrayBuffer, options)
     return { handle: keep(segment), segid: segment.segid as bigint }
+  },
+  async makeRange(address: bigint, length: number, options?: MakeOptions) {
+    const segment = await partition.make({ address, length }, options)
+    return { handle: keep(segment), segid: segment.segid as bigint }
+  },
+  /** An address with nothing mapped in the bytes after it, well away from what is. */
+  hole(length: number) {
+    const margin = 1n << 24n
+    const ends = mappings()
+    const gap = ends.findIndex(({ end }, index) => {
+      const next = ends[index + 1]
+      return next !== undefined && next.start - end > BigInt(length) + 2n * margin
+    })
+    return (ends[gap] as Mapping).end + margin
   },
   async get(segment: bigint | string, access?: 'read' | 'readwrite') {
     const permit = await partition.get(segment, access)
@@ -87,7 +132,57 @@ const calls = {
   forget: (handle: number) => {
     things.delete(handle)
   },
-  gc: () => (globalThis as unknown as { gc(): void }).gc(),
+  addressOfMemory(memory: number) {
+    const found = things.get(memory) as ArrayBuffer | { buffer: ArrayBuffer }
+    return kernel.addressOf('buffer' in found ? found.buffer : found)
+  },
+  isMapped,
+  mapped: (text: string) => mappings().filter(({ line }) => line.includes(text)).length,
+  detachAddress: (address: bigint) => partition.detach(address),
+  /** Writes bytes of a memory to a file, reads them back into it elsewhere, by the system calls. */
+  throughFile(memory: number, from: number, to: number, length: number) {
+    const directory = mkdtempSync(join(tmpdir(), 'f-'))
+    const file = openSync(join(directory, 'file'), 'w+')
+    writeSync(file, bytesOf(memory), from, length)
+    readSync(file, bytesOf(memory), to, length, 0)
+    closeSync(file)
+    rmSync(directory, { recursive: true })
+    return bytesOf(memory).slice(to, to + length)
+  },
+  futexWait: (memory: number, index: number, expected: number) =>
+    wait(new Int32Array(bytesOf(memory).buffer), index, expected),
+  futexWake: (memory: number, index: number) => notify(new Int32Array(bytesOf(memory).buffer), index),
+  /** Reads another process's memory past all of xpmem; nothing where nothing is mapped. */
+  peek(pid: number, address: bigint, length: number) {
+    const into = new Uint8Array(length)
+    try {
+      kernel.readProcessMemory(pid, address, into)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EFAULT') throw error
+      return new Uint8Array(0)
+    }
+    return into
+  },
+  untilGone: (segid: bigint) =>
+    until(async () => {
+      try {
+        await (await partition.get(segid)).release()
+        return false
+      } catch (error) {
+        return (error as NodeJS.ErrnoException).code === 'ENOENT'
+      }
+    }),
+  untilRevoked: (attachment: number) => until(() => thing(attachment, Attachment).revoked),
+  /** Lets the collector have a memory and waits until it is unmapped. */
+  async dropMemory(memory: number, address: bigint) {
+    things.delete(memory)
+    await until(() => {
+      collect()
+      return !isMapped(address)
+    })
+  },
+  gc: collect,
+  descriptors: () => readdirSync('/proc/self/fd').length,
   /** Keeps the event loop busy until the byte at the offset of the memory is no longer `value`. */
   spin(memory: number, offset: number, value: number) {
     const bytes = new Uint8Array(

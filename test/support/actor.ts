@@ -4,6 +4,8 @@
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { chmodSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
@@ -75,24 +77,30 @@ export interface ActorOptions {
   readonly runtimeDir: string
   readonly partition?: string
   readonly autoStart?: boolean
+  /** As another user; root only. The runtime directory is opened to everybody for it. */
   readonly uid?: number
   readonly gid?: number
+  readonly groups?: number[]
+}
+
+function openToEverybody(directory: string): void {
+  chmodSync(directory, 0o755)
+  chmodSync(dirname(directory), 0o755)
 }
 
 /** Starts an actor and has it open the partition; it is killed with the test. */
 export async function startActor(t: TestContext, options: ActorOptions): Promise<Actor> {
-  const { uid, gid, ...open } = options
-  const child = fork(main, {
-    execArgv: ['--expose-gc'],
-    serialization: 'advanced',
-    ...(uid === undefined ? {} : { uid }),
-    ...(gid === undefined ? {} : { gid }),
-  })
+  const { uid, gid, groups, ...open } = options
+  const child = fork(main, { execArgv: ['--expose-gc'], serialization: 'advanced' })
   const actor = new Actor(child)
   t.after(async () => {
     child.kill('SIGKILL')
     await actor.exited
   })
+  if (uid !== undefined) {
+    openToEverybody(options.runtimeDir)
+    await actor.call('become', uid, gid, groups)
+  }
   await actor.call('open', { autoStart: false, ...open })
   return actor
 }
