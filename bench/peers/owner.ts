@@ -1,0 +1,71 @@
+/** A process that offers memory, told what by the benchmark. */
+import { Partition, type Segment } from '../../src/index.js'
+import { kernel } from '../../src/kernel/index.js'
+import { serveCalls } from '../support/calls.js'
+
+interface Offered {
+  readonly segment: Segment
+  /** Held as long as the segment is offered. */
+  readonly memory: readonly ArrayBuffer[]
+}
+
+const offered = new Map<bigint, Offered>()
+let partition: Partition
+
+function collect(): void {
+  const { gc } = globalThis as unknown as { gc(): void }
+  gc()
+}
+
+function keep(segment: Segment, memory: readonly ArrayBuffer[]): bigint {
+  offered.set(segment.segid, { segment, memory })
+  return segment.segid
+}
+
+const maxAdjacentTries = 8
+
+/** Two regions of that length that lie side by side, and where the lower begins. */
+function allocatePair(length: number): { address: bigint; memory: ArrayBuffer[] } {
+  const byAddress = new Map<bigint, ArrayBuffer>()
+  for (let tries = 0; tries < maxAdjacentTries; tries += 1) {
+    const fresh = partition.allocate(length)
+    const address = kernel.addressOf(fresh)
+    const below = byAddress.get(address - BigInt(length))
+    const above = byAddress.get(address + BigInt(length))
+    if (below !== undefined) return { address: address - BigInt(length), memory: [below, fresh] }
+    if (above !== undefined) return { address, memory: [fresh, above] }
+    byAddress.set(address, fresh)
+  }
+  throw new Error('no two regions lay side by side')
+}
+
+serveCalls({
+  async open(runtimeDir: string) {
+    partition = await Partition.open({ runtimeDir, partition: 'default', autoStart: false })
+  },
+  /** A segment of fresh memory: sparse, or with a 1 in every 8 bytes, as a number. */
+  async offer(length: number, populated: boolean) {
+    const memory = partition.allocate(length)
+    if (populated) new Float64Array(memory).fill(1)
+    return keep(await partition.make(memory), [memory])
+  },
+  /** A sparse segment that no single ArrayBuffer of Node.js 20 can cover. */
+  async offerPair(length: number) {
+    const { address, memory } = allocatePair(length)
+    return keep(await partition.make({ address, length: 2 * length }), memory)
+  },
+  /** That many segments of one page. */
+  async offerPages(count: number) {
+    const memory = partition.allocate(count * kernel.pageSize)
+    const start = kernel.addressOf(memory)
+    for (let page = 0; page < count; page += 1) {
+      const address = start + BigInt(page * kernel.pageSize)
+      keep(await partition.make({ address, length: kernel.pageSize }), [memory])
+    }
+  },
+  async remove(segid: bigint) {
+    await offered.get(segid)?.segment.remove()
+    offered.delete(segid)
+    collect()
+  },
+})

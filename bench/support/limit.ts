@@ -1,0 +1,42 @@
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import type { Scope } from './scope.js'
+
+const root = fileURLToPath(new URL('../../../', import.meta.url))
+const sources = `${root}bench/limits`
+const programs = `${root}build/bench-limits`
+
+/** Builds the programs of bench/limits. Throws with what to do where that is not possible. */
+export function buildLimits(): void {
+  const { status, error, stderr } = spawnSync('make', ['-s', '-C', sources], { encoding: 'utf8' })
+  if (error !== undefined) {
+    throw new Error(
+      `bench/limits cannot be built: ${error.message}; it needs make and a C compiler (Debian: apt-get install make gcc libc6-dev)`,
+    )
+  }
+  if (status !== 0) throw new Error(`bench/limits cannot be built:\n${stderr}`)
+}
+
+/** A running program of bench/limits: see rounds.h. */
+export class LimitProgram {
+  readonly #name: string
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>
+  readonly #answers: AsyncIterator<string>
+
+  constructor(name: string, scope: Scope) {
+    this.#name = name
+    this.#child = spawn(`${programs}/${name}`, { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
+    scope.defer(() => this.#child.kill('SIGKILL'))
+  }
+
+  /** Has it carry out a command; the seconds it took. */
+  async seconds(word: string, ...numbers: number[]): Promise<number> {
+    this.#child.stdin.write(`${[word, ...numbers].join(' ')}\n`)
+    const { done, value } = await this.#answers.next()
+    if (done) throw new Error(`bench/limits/${this.#name}.c: '${word}' failed`)
+    return Number(value) / 1e9
+  }
+}
