@@ -167,7 +167,7 @@ export class Session extends EventEmitter<SessionEvents> {
   /** Says hello and waits for the welcome. */
   #greet(socket: number): Promise<Message & { name: 'welcome' }> {
     return new Promise((resolve, reject) => {
-      const channel = new Channel(socket, {
+      const channel = new Channel(socket, 'always', {
         message: (message, descriptors) => {
           if (this.#channel === channel) return this.#take(message, descriptors)
           closeAll(descriptors)

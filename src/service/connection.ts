@@ -55,7 +55,7 @@ export class Connection {
     this.session = session
     this.#peer = kernel.peer(socket)
     this.group = host.admit(this.#peer)
-    this.channel = new Channel(socket, {
+    this.channel = new Channel(socket, 'when-idle', {
       message: (message, descriptors, senderPid) => this.#take(message, descriptors, senderPid),
       end: () => this.close(),
     })
@@ -122,6 +122,7 @@ export class Connection {
       this.#host.openSession(this.#client)
     } else if (message.role === role.agent) {
       if (this.group.agent !== undefined) throw new XpmemError('EEXIST', 'hello', 'this process has an agent')
+      this.channel.reading = 'always'
       this.#agent = new AgentLink(this.channel)
     } else {
       throw new XpmemError('EPROTO', 'hello', `no connection has the role ${message.role}`)

@@ -71,8 +71,15 @@ export class IdSource {
     return packId({ partition: this.#partition, incarnation: this.#incarnation, sequence: this.#sequence })
   }
 
-  /** Writes down that the service leaves with nothing in its care, so that its successor waits for nobody. */
+  /**
+   * Writes down that the service leaves with nothing in its care, so that its successor waits for
+   * nobody. If it cannot, the successor waits.
+   */
   leaveIdle(): void {
-    write(this.#path, `${this.#incarnation} idle`)
+    try {
+      write(this.#path, `${this.#incarnation} idle`)
+    } catch {
+      // The runtime directory was taken away from under the service.
+    }
   }
 }

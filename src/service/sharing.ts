@@ -35,7 +35,13 @@ async function shareGaps(
   for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
     requireOpen(memory)
     const step = Math.min(shareStepBytes, end - gap)
-    await shareStep(segment, memory, gap, step, groups, agentTimeoutMs)
+    try {
+      await shareStep(segment, memory, gap, step, groups, agentTimeoutMs)
+    } catch (error) {
+      // An owner that has removed the segment no longer lets its agent share it.
+      requireOpen(memory)
+      throw error
+    }
     if (memory.firstGap(offset, length) === gap) {
       throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
     }

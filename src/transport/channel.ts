@@ -30,20 +30,28 @@ const meta = new Int32Array(3 + maxDescriptors)
 const noNumbers: readonly number[] = []
 
 /**
+ * Whether a channel reads while its own messages wait to be taken. One that answers requests does
+ * not, so a peer that does not read its answers cannot make them pile up; one that asks must, or two
+ * full sockets would wait for each other.
+ */
+export type Reading = 'when-idle' | 'always'
+
+/**
  * A connected SOCK_SEQPACKET socket that speaks the wire schema. What the socket does not take at
- * once waits here, in order; nothing is read while something waits (so a peer that does not read its
- * answers cannot make them pile up).
+ * once waits here, in order.
  */
 export class Channel {
   readonly #socket: number
   readonly #events: ChannelEvents
   readonly #poll: Poll
   readonly #waiting: Waiting[] = []
+  #reading: Reading
   #paused = false
   #closed = false
 
-  constructor(socket: number, events: ChannelEvents) {
+  constructor(socket: number, reading: Reading, events: ChannelEvents) {
     this.#socket = socket
+    this.#reading = reading
     this.#events = events
     this.#poll = kernel.poll(socket, (happened) => this.#turn(happened))
     this.#watch()
@@ -53,9 +61,9 @@ export class Channel {
     return this.#closed
   }
 
-  /** Messages that the socket has not taken yet. */
-  get waiting(): number {
-    return this.#waiting.length
+  set reading(value: Reading) {
+    this.#reading = value
+    this.#watch()
   }
 
   send<N extends MessageName>(
@@ -116,9 +124,14 @@ export class Channel {
 
   #watch(): void {
     if (this.#closed) return
-    if (this.#waiting.length > 0) this.#poll.start(writable)
-    else if (this.#paused) this.#poll.stop()
-    else this.#poll.start(readable)
+    const wanted = (this.#waiting.length > 0 ? writable : 0) | (this.#mayRead() ? readable : 0)
+    if (wanted === 0) this.#poll.stop()
+    else this.#poll.start(wanted)
+  }
+
+  #mayRead(): boolean {
+    if (this.#closed || this.#paused) return false
+    return this.#reading === 'always' || this.#waiting.length === 0
   }
 
   /** False if the socket is full. */
@@ -150,8 +163,7 @@ export class Channel {
 
   #drain(): void {
     for (let taken = 0; taken < messagesPerTurn; taken += 1) {
-      if (this.#closed || this.#paused || this.#waiting.length > 0) return
-      if (!this.#receiveOne()) return
+      if (!this.#mayRead() || !this.#receiveOne()) return
     }
   }
 

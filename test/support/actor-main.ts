@@ -1,8 +1,22 @@
 /** The process behind an `Actor`: each function here can be called by the test. */
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setgid, setgroups, setuid } from 'node:process'
+import type { Readable } from 'node:stream'
 import {
   Attachment,
   type AttachOptions,
@@ -70,6 +84,44 @@ function mappings(): Mapping[] {
 function isMapped(address: bigint): boolean {
   return mappings().some(({ start, end }) => start <= address && address < end)
 }
+
+function isOpen(descriptor: number): boolean {
+  try {
+    fstatSync(descriptor)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** 1 if there was such a descriptor. */
+function closeDuplicate(descriptor: number, sender: number, receiver: number): number {
+  if (!isOpen(descriptor)) return 0
+  const meta = new Int32Array(32)
+  kernel.send(sender, Uint8Array.of(1), 1, [descriptor])
+  kernel.receive(receiver, new Uint8Array(16), meta)
+  kernel.close(meta[3] as number)
+  return 1
+}
+
+/** The descriptors xpmem has opened here: memfds, and sockets of its kind (type 5 in /proc/net/unix). */
+function ownDescriptors(): number[] {
+  const lines = readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.split(/\s+/))
+  const sockets = new Set(lines.filter((fields) => fields[4] === '0005').map((fields) => `socket:[${fields[6]}]`))
+  return readdirSync('/proc/self/fd')
+    .map(Number)
+    .filter((number) => {
+      if (!isOpen(number)) return false
+      const link = readlinkSync(`/proc/self/fd/${number}`)
+      return link.startsWith('/memfd:') || sockets.has(link)
+    })
+}
+
+const made: Segment[] = []
+const attached: Attachment[] = []
+let passing = -1
 
 const collect = () => (globalThis as unknown as { gc(): void }).gc()
 
@@ -182,7 +234,80 @@ const calls = {
     })
   },
   gc: collect,
-  descriptors: () => readdirSync('/proc/self/fd').length,
+  /** Sends every descriptor to this process itself, so that it has a duplicate, and closes that. */
+  closeDuplicates(rounds: number) {
+    const directory = mkdtempSync(join(tmpdir(), 'd-'))
+    const listener = kernel.listen(join(directory, 'self'), 1)
+    const sender = kernel.connect(join(directory, 'self'))
+    const receiver = kernel.accept(listener)
+    const own = new Set([listener, sender, receiver])
+    let closed = 0
+    for (let round = 0; round < rounds; round += 1) {
+      for (const descriptor of readdirSync('/proc/self/fd')
+        .map(Number)
+        .filter((number) => !own.has(number))) {
+        closed += closeDuplicate(descriptor, sender, receiver)
+      }
+    }
+    for (const descriptor of own) kernel.close(descriptor)
+    rmSync(directory, { recursive: true })
+    return closed
+  },
+  /** A child with every descriptor of this process; resolves to its exit code, or its pid if it outlives. */
+  async heir(what: 'use-and-exit' | 'outlive') {
+    const own = ownDescriptors()
+    const script = new URL(`./heir.js`, import.meta.url).pathname
+    const child = spawn(process.execPath, [script, what], {
+      stdio: ['ignore', 'pipe', 'inherit', ...own],
+      detached: true,
+    })
+    if (what === 'use-and-exit') return new Promise((resolve) => child.once('exit', resolve))
+    await once(child.stdout as Readable, 'data')
+    child.unref()
+    return child.pid
+  },
+  listenForDescriptor(path: string) {
+    passing = kernel.listen(path, 1)
+  },
+  passMemory(memory: number, path: string) {
+    const found = things.get(memory) as ArrayBuffer
+    const backing = kernel.backingOf(kernel.addressOf(found), found.byteLength)
+    const socket = kernel.connect(path)
+    const [readwrite = -1, readonly = -1] = backing?.descriptors ?? []
+    kernel.send(socket, Uint8Array.of(1), 1, [readwrite])
+    for (const descriptor of [socket, readwrite, readonly]) kernel.close(descriptor)
+  },
+  /** Takes the descriptor that was passed and reads from it as from a file. */
+  async readPassed(length: number) {
+    const meta = new Int32Array(32)
+    let socket = -1
+    await until(() => {
+      socket = kernel.accept(passing)
+      return socket >= 0
+    })
+    await until(() => kernel.receive(socket, new Uint8Array(16), meta) >= 0)
+    const bytes = new Uint8Array(length)
+    readSync(meta[3] as number, bytes, 0, length, 0)
+    return bytes
+  },
+  async makeMany(count: number) {
+    for (let index = 0; index < count; index += 1) made.push(await partition.make(partition.allocate(4096)))
+    return made.map(({ segid }) => segid as bigint)
+  },
+  async removeMany() {
+    await Promise.all(made.splice(0).map((segment) => segment.remove()))
+  },
+  async attachMany(segids: bigint[]) {
+    for (const segid of segids) {
+      const permit = await partition.get(segid, 'readwrite')
+      const attachment = await permit.attach()
+      new Uint8Array(attachment.buffer)[0] = 1
+      attached.push(attachment)
+    }
+  },
+  async releaseMany() {
+    await Promise.all(attached.splice(0).map(({ permit }) => permit.release()))
+  },
   /** Keeps the event loop busy until the byte at the offset of the memory is no longer `value`. */
   spin(memory: number, offset: number, value: number) {
     const bytes = new Uint8Array(

@@ -90,7 +90,7 @@ function openToEverybody(directory: string): void {
 
 /** Starts an actor and has it open the partition; it is killed with the test. */
 export async function startActor(t: TestContext, options: ActorOptions): Promise<Actor> {
-  const { uid, gid, groups, ...open } = options
+  const { runtimeDir, partition, autoStart = false, uid, gid, groups } = options
   const child = fork(main, { execArgv: ['--expose-gc'], serialization: 'advanced' })
   const actor = new Actor(child)
   t.after(async () => {
@@ -98,9 +98,9 @@ export async function startActor(t: TestContext, options: ActorOptions): Promise
     await actor.exited
   })
   if (uid !== undefined) {
-    openToEverybody(options.runtimeDir)
+    openToEverybody(runtimeDir)
     await actor.call('become', uid, gid, groups)
   }
-  await actor.call('open', { autoStart: false, ...open })
+  await actor.call('open', { runtimeDir, autoStart, ...(partition === undefined ? {} : { partition }) })
   return actor
 }

@@ -30,7 +30,7 @@ export async function startService(
   t: TestContext,
   options: { runtimeDir?: string; partition?: string; args?: string[] } = {},
 ): Promise<TestService> {
-  const runtimeDir = options.runtimeDir ?? runtimeDirectory(t)
+  const runtimeDir = options.runtimeDir ?? mkdtempSync(join(tmpdir(), 'r-'))
   const partition = options.partition ?? 'default'
   const args = [cliPath, 'serve', '--runtime-dir', runtimeDir, '--partition', partition, ...(options.args ?? [])]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -39,6 +39,7 @@ export async function startService(
     child.kill('SIGCONT')
     child.kill('SIGTERM')
     await exited
+    if (options.runtimeDir === undefined) rmSync(runtimeDir, { recursive: true, force: true })
   })
   child.stdout.setEncoding('utf8')
   const [line] = (await Promise.race([
