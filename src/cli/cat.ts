@@ -51,20 +51,15 @@ async function writeRange(permit: Permit, from: number, end: number): Promise<vo
   }
 }
 
-/** False when the reader is gone. */
+/** False when the reader is gone. `main.ts` listens to the stream's error events, which come as well. */
 async function written(chunk: Buffer): Promise<boolean> {
   try {
     await new Promise<void>((resolve, reject) => {
-      process.stdout.once('error', reject)
-      process.stdout.write(chunk, (error) => {
-        process.stdout.off('error', reject)
-        error ? reject(error) : resolve()
-      })
+      process.stdout.write(chunk, (error) => (error ? reject(error) : resolve()))
     })
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
-    process.stdout.on('error', () => {})
     return false
   }
 }

@@ -36,14 +36,20 @@ for (const command of [serveCommand(), makeCommand(), catCommand(), lsCommand(),
   program.addCommand(command.exitOverride())
 }
 
+function complain(error: unknown): void {
+  const told = error instanceof XpmemError || (error as NodeJS.ErrnoException).syscall !== undefined
+  process.stderr.write(`xpmem: ${told ? (error as Error).message : ((error as Error).stack ?? error)}\n`)
+  process.exitCode = exitFailure
+}
+
+// A reader that has seen enough, as `head`, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') complain(error)
+})
+
 try {
   await program.parseAsync()
 } catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : exitUsage
-  } else {
-    const told = error instanceof XpmemError || (error as NodeJS.ErrnoException).syscall !== undefined
-    process.stderr.write(`xpmem: ${told ? (error as Error).message : ((error as Error).stack ?? error)}\n`)
-    process.exitCode = exitFailure
-  }
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitUsage
+  else complain(error)
 }

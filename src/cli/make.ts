@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { Partition } from '../client/partition.js'
 import { XpmemError } from '../errors.js'
 import { formatId } from '../ids.js'
@@ -16,7 +16,7 @@ export function makeCommand(): Command {
     .description("offer a file's bytes as a segment until SIGINT or SIGTERM; prints the segid")
     .argument('<file>', 'the file to read')
     .option('--name <name>', 'a name for the segment')
-    .option('--mode <bits>', 'permission bits in octal', parseMode, 0o600)
+    .addOption(new Option('--mode <bits>', 'permission bits in octal').argParser(parseMode).default(0o600, '0600'))
     .action(async (file: string, { name, mode, ...where }: MakeOptions) => {
       const stop = stopRequested()
       await using partition = await Partition.open(where)
