@@ -183,6 +183,10 @@ static void only_fit_and_offered_memory_is_shared(void) {
     service_close_descriptors(&service);
     CHECK_EQUAL(memory[0], 5);
     CHECK_EQUAL(shared_bytes(memory, 2 * PAGE), 2 * PAGE);
+    int zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    CHECK(read(zeros, memory, 1) < 0 && errno == EFAULT);
+    CHECK_EQUAL(read(zeros, memory + PAGE, 1), 1);
+    close(zeros);
     CHECK_EQUAL(munmap(memory + 4 * PAGE, PAGE), 0);
     share(memory + 3 * PAGE, 2 * PAGE, XM_CODE_FAILURE);
     CHECK_EQUAL(service_failure(&service), EFAULT);

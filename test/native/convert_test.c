@@ -129,6 +129,45 @@ static void no_store_is_lost_without_wp_unpopulated(void) {
     convert_under_writers(16 * MIB, 8, features() & ~XM_FEATURE_WP_UNPOPULATED);
 }
 
+#define FIRST_PAGES 32768UL
+
+struct first_touch {
+    uint32_t *memory;
+    atomic_ulong touched;
+};
+
+/* Touches every page for the first time, in an order that is all over the range. */
+static void *touch_pages(void *argument) {
+    struct first_touch *touch = argument;
+    for (unsigned long i = 0; i < FIRST_PAGES; i++) {
+        unsigned long page = i * 12345 % FIRST_PAGES;
+        touch->memory[page * PAGE / sizeof *touch->memory] = (uint32_t)i + 1;
+        atomic_fetch_add(&touch->touched, 1);
+    }
+    return NULL;
+}
+
+static void touch_while_converting(uint64_t enabled) {
+    size_t length = FIRST_PAGES * PAGE;
+    struct first_touch touch = {map_private(length), 0};
+    int into = make_memfd(length);
+    pthread_t toucher = start_thread(touch_pages, &touch);
+    WAIT_UNTIL(atomic_load(&touch.touched) > FIRST_PAGES / 100);
+    CHECK_EQUAL(convert(touch.memory, length, -1, into, enabled), 0);
+    pthread_join(toucher, NULL);
+    for (unsigned long i = 0; i < FIRST_PAGES; i++)
+        CHECK_EQUAL(touch.memory[i * 12345 % FIRST_PAGES * PAGE / sizeof *touch.memory], i + 1);
+    munmap(touch.memory, length);
+    close(into);
+}
+
+static void no_first_store_to_a_page_is_lost(void) {
+    for (int round = 0; round < 8; round++) {
+        touch_while_converting(features());
+        touch_while_converting(features() & ~XM_FEATURE_WP_UNPOPULATED);
+    }
+}
+
 static void no_store_is_lost_when_a_memfd_is_moved(void) {
     for (int round = 0; round < 8; round++) {
         size_t length = 16 * MIB;
@@ -255,6 +294,7 @@ int main(void) {
         RUN(no_store_is_lost_without_privilege);
     RUN(no_store_is_lost);
     RUN(no_store_is_lost_without_wp_unpopulated);
+    RUN(no_first_store_to_a_page_is_lost);
     RUN(no_store_is_lost_when_a_memfd_is_moved);
     RUN(untouched_pages_stay_holes);
     RUN(a_moved_memfd_keeps_its_holes);

@@ -102,6 +102,23 @@ static void pieces_of_several_memfds_are_one_range(void) {
     xm_owner_close(&owner);
 }
 
+static void a_gap_between_extents_is_not_mapped(void) {
+    struct xm_owner owner;
+    struct xm_attachment *attachment;
+    xm_owner_open(&owner, notice);
+    open_grant(1, 10);
+    int file = make_memfd();
+    struct xm_row_extent rows[2] = {{0, 4 * PAGE, 0, 0, 0}, {5 * PAGE, 4 * PAGE, 5 * PAGE, 0, 0}};
+    uint64_t before = shared_bytes(NULL, (uint64_t)INT64_MAX);
+    CHECK_EQUAL(xm_grant_extents(agent, 1, rows, 2, &file, 1), 0);
+    struct xm_attach_request request = request_of(&owner, 1);
+    request.length = 8 * PAGE;
+    CHECK_EQUAL(xm_attach(&request, &attachment), -ENODATA);
+    CHECK_EQUAL(shared_bytes(NULL, (uint64_t)INT64_MAX), before);
+    xm_grant_close(agent, 1);
+    xm_owner_close(&owner);
+}
+
 static void what_is_kept_outlives_its_owner_only(void) {
     struct xm_owner owner;
     struct xm_attachment *kept;
@@ -282,6 +299,7 @@ int main(void) {
     start_watchdog();
     RUN(an_answer_after_the_revocation_gives_nothing);
     RUN(pieces_of_several_memfds_are_one_range);
+    RUN(a_gap_between_extents_is_not_mapped);
     RUN(what_is_kept_outlives_its_owner_only);
     RUN(the_bus_style_raises_sigbus);
     RUN(what_is_held_and_mapped_is_told);

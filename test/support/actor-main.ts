@@ -94,14 +94,24 @@ function isOpen(descriptor: number): boolean {
   }
 }
 
-/** 1 if there was such a descriptor. */
-function closeDuplicate(descriptor: number, sender: number, receiver: number): number {
-  if (!isOpen(descriptor)) return 0
+/** A pair of connected sockets, through which a descriptor sent to oneself comes back as a duplicate. */
+function withDuplicator<T>(use: (duplicate: (descriptor: number) => number, own: Set<number>) => T): T {
+  const directory = mkdtempSync(join(tmpdir(), 'd-'))
+  const listener = kernel.listen(join(directory, 'self'), 1)
+  const sender = kernel.connect(join(directory, 'self'))
+  const receiver = kernel.accept(listener)
+  const own = new Set([listener, sender, receiver])
   const meta = new Int32Array(32)
-  kernel.send(sender, Uint8Array.of(1), 1, [descriptor])
-  kernel.receive(receiver, new Uint8Array(16), meta)
-  kernel.close(meta[3] as number)
-  return 1
+  try {
+    return use((descriptor) => {
+      kernel.send(sender, Uint8Array.of(1), 1, [descriptor])
+      kernel.receive(receiver, new Uint8Array(16), meta)
+      return meta[3] as number
+    }, own)
+  } finally {
+    for (const descriptor of own) kernel.close(descriptor)
+    rmSync(directory, { recursive: true })
+  }
 }
 
 /** The descriptors xpmem has opened here: memfds, and sockets of its kind (type 5 in /proc/net/unix). */
@@ -236,31 +246,30 @@ const calls = {
   gc: collect,
   /** Sends every descriptor to this process itself, so that it has a duplicate, and closes that. */
   closeDuplicates(rounds: number) {
-    const directory = mkdtempSync(join(tmpdir(), 'd-'))
-    const listener = kernel.listen(join(directory, 'self'), 1)
-    const sender = kernel.connect(join(directory, 'self'))
-    const receiver = kernel.accept(listener)
-    const own = new Set([listener, sender, receiver])
-    let closed = 0
-    for (let round = 0; round < rounds; round += 1) {
-      for (const descriptor of readdirSync('/proc/self/fd')
-        .map(Number)
-        .filter((number) => !own.has(number))) {
-        closed += closeDuplicate(descriptor, sender, receiver)
+    return withDuplicator((duplicate, own) => {
+      let closed = 0
+      for (let round = 0; round < rounds; round += 1) {
+        const descriptors = readdirSync('/proc/self/fd').map(Number)
+        for (const descriptor of descriptors.filter((number) => !own.has(number) && isOpen(number))) {
+          kernel.close(duplicate(descriptor))
+          closed += 1
+        }
       }
-    }
-    for (const descriptor of own) kernel.close(descriptor)
-    rmSync(directory, { recursive: true })
-    return closed
+      return closed
+    })
   },
-  /** A child with every descriptor of this process; resolves to its exit code, or its pid if it outlives. */
+  /**
+   * A child with duplicates of every descriptor of xpmem's here (the agent closes its own in a child);
+   * resolves to its exit code, or its pid if it outlives.
+   */
   async heir(what: 'use-and-exit' | 'outlive') {
-    const own = ownDescriptors()
+    const own = withDuplicator((duplicate) => ownDescriptors().map(duplicate))
     const script = new URL(`./heir.js`, import.meta.url).pathname
     const child = spawn(process.execPath, [script, what], {
       stdio: ['ignore', 'pipe', 'inherit', ...own],
       detached: true,
     })
+    for (const descriptor of own) kernel.close(descriptor)
     if (what === 'use-and-exit') return new Promise((resolve) => child.once('exit', resolve))
     await once(child.stdout as Readable, 'data')
     child.unref()
