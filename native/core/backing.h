@@ -62,8 +62,6 @@ int xm_region_create(uint64_t length, bool huge_pages, struct xm_region **region
 void xm_region_destroy(struct xm_region *region);
 /* Notes that a range was moved to other memfds, so regions are looked up in /proc/self/maps. */
 void xm_regions_moved(uint64_t address, uint64_t length);
-/* Whether an address lies in a region. */
-bool xm_region_holds(uint64_t address);
 
 /*
  * Where a range of one region lies: read-write and read-only descriptors for the caller to close,

@@ -84,13 +84,6 @@ void xm_regions_moved(uint64_t address, uint64_t length) {
     xm_unlock();
 }
 
-bool xm_region_holds(uint64_t address) {
-    xm_lock();
-    bool found = find(address) != NULL;
-    xm_unlock();
-    return found;
-}
-
 /* What one file maps a range in one piece; -ENOENT if that is not so. */
 static int look_up(uint64_t address, uint64_t length, struct xm_file **file, uint64_t *offset) {
     char buffer[MAPS_BUFFER];
