@@ -2,9 +2,11 @@
  * Mapping and unmapping: bare, and with the core's own calls. Each answer is the median, in
  * nanoseconds, of COUNT operations.
  *
- *   bare COUNT         mmap, a store, munmap, of one page of a memfd
- *   core COUNT         xm_attach, a store, xm_attachment_unmap, of one page of a segment
- *   whole BYTES COUNT  xm_attach and xm_attachment_unmap of a whole sparse segment of that length
+ *   bare-page COUNT     mmap, a store, munmap, of one page of a memfd
+ *   core-page COUNT     xm_attach, a store, xm_attachment_unmap, of one page of a segment
+ *   attach COUNT BYTES  xm_attach of a whole sparse segment of that length, without its end
+ *   detach COUNT BYTES  xm_attachment_unmap of it
+ *   munmap COUNT BYTES  munmap of a whole sparse memfd of that length
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -45,59 +47,83 @@ static struct xm_owner *owner_of_all(void) {
     return &owner;
 }
 
-static double time_attach(uint64_t apid, uint64_t length, bool touch) {
+/* When an operation on a mapping began, was mapped and touched, and ended. */
+struct lap {
+    uint64_t start;
+    uint64_t mapped;
+    uint64_t end;
+};
+
+static struct lap attach_once(uint64_t apid, uint64_t length, bool touch) {
     struct xm_attach_request request = {
         .agent = &agent, .apid = apid, .length = length, .owner = owner_of_all()};
     struct xm_attachment *attachment;
-    uint64_t start = now_ns();
+    struct lap lap = {.start = now_ns()};
     if (xm_attach(&request, &attachment) != 0)
         die("xm_attach");
     if (touch)
         *(volatile char *)(uintptr_t)attachment->span.address = 1;
+    lap.mapped = now_ns();
     xm_attachment_unmap(attachment);
     xm_attachment_free(attachment);
-    return (double)(now_ns() - start);
+    lap.end = now_ns();
+    return lap;
 }
 
-static double time_map(int descriptor) {
-    uint64_t start = now_ns();
-    char *memory = map_shared(descriptor, PAGE);
-    *(volatile char *)memory = 1;
-    munmap(memory, PAGE);
-    return (double)(now_ns() - start);
+static struct lap map_once(int descriptor, uint64_t length, bool touch) {
+    struct lap lap = {.start = now_ns()};
+    char *memory = map_shared(descriptor, length);
+    if (touch)
+        *(volatile char *)memory = 1;
+    lap.mapped = now_ns();
+    munmap(memory, length);
+    lap.end = now_ns();
+    return lap;
 }
 
-static double run_bare(double *times, uint64_t count) {
-    int descriptor = fresh_memfd(PAGE);
+static void run_bare(struct lap *laps, uint64_t count, uint64_t length, bool touch) {
+    int descriptor = fresh_memfd(length);
     for (uint64_t i = 0; i < count; i++)
-        times[i] = time_map(descriptor);
+        laps[i] = map_once(descriptor, length, touch);
     close(descriptor);
-    return median_of(times, count);
 }
 
-static double run_core(double *times, uint64_t count, uint64_t length, bool touch) {
+static void run_core(struct lap *laps, uint64_t count, uint64_t length, bool touch) {
     uint64_t apid = open_permit(length);
     for (uint64_t i = 0; i < count; i++)
-        times[i] = time_attach(apid, length, touch);
+        laps[i] = attach_once(apid, length, touch);
     xm_grant_close(&agent, apid);
-    return median_of(times, count);
+}
+
+/* The median of what a command measures: all of it, or one of its parts. */
+static double summary(const struct round_command *command, const struct lap *laps, uint64_t count) {
+    bool begin = round_is(command, "attach");
+    bool finish = round_is(command, "detach") || round_is(command, "munmap");
+    double *times = calloc(count, sizeof *times);
+    if (times == NULL)
+        die("calloc");
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t from = finish ? laps[i].mapped : laps[i].start;
+        times[i] = (double)((begin ? laps[i].mapped : laps[i].end) - from);
+    }
+    double median = median_of(times, count);
+    free(times);
+    return median;
 }
 
 int main(void) {
     struct round_command command;
     while (round_next(&command)) {
-        bool whole = round_is(&command, "whole");
-        uint64_t count = command.numbers[whole ? 1 : 0];
-        double *times = calloc(count, sizeof *times);
-        if (times == NULL || count == 0)
+        bool page = round_is(&command, "core-page") || round_is(&command, "bare-page");
+        bool bare = round_is(&command, "bare-page") || round_is(&command, "munmap");
+        uint64_t count = command.numbers[0];
+        uint64_t length = page ? PAGE : command.numbers[1];
+        struct lap *laps = calloc(count, sizeof *laps);
+        if (laps == NULL || count == 0)
             die("count");
-        if (whole)
-            round_answer(run_core(times, count, command.numbers[0], false));
-        else if (round_is(&command, "core"))
-            round_answer(run_core(times, count, PAGE, true));
-        else
-            round_answer(run_bare(times, count));
-        free(times);
+        (bare ? run_bare : run_core)(laps, count, length, page);
+        round_answer(summary(&command, laps, count));
+        free(laps);
     }
     return 0;
 }

@@ -24,9 +24,9 @@ export const attach: Suite = {
       attachment.detach()
     }
     const map = new LimitProgram('map', scope)
-    const bare = () => map.seconds('bare', operations)
+    const bare = () => map.seconds('bare-page', operations)
     const typescript = await alternate(rounds, () => medianOf(operations, once), bare)
-    const core = await alternate(rounds, () => map.seconds('core', operations), bare)
+    const core = await alternate(rounds, () => map.seconds('core-page', operations), bare)
     return [
       {
         name: 'attach + touch + detach a page, TypeScript / mmap + touch + munmap',

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { counterSum, firstSum } from '../support/counters.js'
 import { LimitProgram } from '../support/limit.js'
-import { alternate } from '../support/measure.js'
+import { interleave, pairsOf } from '../support/measure.js'
 import { Peer } from '../support/peer.js'
 import type { Row } from '../support/row.js'
 import { Scope } from '../support/scope.js'
@@ -45,21 +45,20 @@ export const live: Suite = {
     const service = await startService(scope)
     const program = new LimitProgram('live', scope)
     const rate = async (seconds: Promise<number>) => bytes / (await seconds)
-    const moved = () => rate(moveOnce(service, scope))
-    const copied = (underWriters: number) => () => rate(program.seconds('memcpy', bytes, underWriters))
-    const core = () => rate(program.seconds('core', bytes, writers))
+    const [node = [], core = [], idleCopy = [], busyCopy = []] = await interleave(rounds, [
+      () => rate(moveOnce(service, scope)),
+      () => rate(program.seconds('core', bytes, writers)),
+      () => rate(program.seconds('memcpy', bytes, 0)),
+      () => rate(program.seconds('memcpy', bytes, writers)),
+    ])
     const unit = 'bytes/s'
-    const name = 'live sharing of 1 GiB, 2 writers'
+    const name = `live sharing of 1 GiB, ${writers} writers`
+    const target = { of: 'ratio', least: 0.7 } as const
     return [
-      {
-        name: `${name}, Node owner / memcpy, no writers`,
-        unit,
-        ...(await alternate(rounds, moved, copied(0))),
-        target: { of: 'ratio', least: 0.7 },
-      },
-      { name: `${name}, Node owner / memcpy, 2 writers`, unit, ...(await alternate(rounds, moved, copied(writers))) },
-      { name: `${name}, C core / memcpy, no writers`, unit, ...(await alternate(rounds, core, copied(0))) },
-      { name: `${name}, C core / memcpy, 2 writers`, unit, ...(await alternate(rounds, core, copied(writers))) },
+      { name: `${name}, Node owner / memcpy, no writers`, unit, ...pairsOf(node, idleCopy), target },
+      { name: `${name}, Node owner / memcpy, ${writers} writers`, unit, ...pairsOf(node, busyCopy) },
+      { name: `${name}, C core / memcpy, no writers`, unit, ...pairsOf(core, idleCopy) },
+      { name: `${name}, C core / memcpy, ${writers} writers`, unit, ...pairsOf(core, busyCopy) },
     ]
   },
 }

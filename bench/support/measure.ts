@@ -16,19 +16,31 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2
 }
 
-/** Rounds of the product and of its limit in turn, after one of each that does not count. */
-export async function alternate(rounds: number, product: Round, limit: Round): Promise<Pairs> {
-  const values: number[] = []
-  const limits: number[] = []
-  for (let round = -1; round < rounds; round += 1) {
-    const value = await product()
-    const floor = await limit()
-    if (round < 0) continue
-    values.push(value)
-    limits.push(floor)
-  }
+/** What pairs of rounds say together. */
+export function pairsOf(values: readonly number[], limits: readonly number[]): Pairs {
   const ratios = values.map((value, index) => value / (limits[index] as number))
   return { value: median(values), limit: median(limits), ratio: median(ratios) }
+}
+
+/**
+ * Rounds of several measurements in turn, after one of each that does not count; what each measured.
+ * Every second turn goes backwards, so that none gains by its place.
+ */
+export async function interleave(turns: number, measurements: readonly Round[]): Promise<number[][]> {
+  const measured = measurements.map((): number[] => [])
+  for (const warmUp of measurements) await warmUp()
+  for (let turn = 0; turn < turns; turn += 1) {
+    const order = [...measurements.keys()]
+    if (turn % 2 === 1) order.reverse()
+    for (const index of order) measured[index]?.push(await (measurements[index] as Round)())
+  }
+  return measured
+}
+
+/** Rounds of the product and of its limit in turn. */
+export async function alternate(rounds: number, product: Round, limit: Round): Promise<Pairs> {
+  const [values = [], limits = []] = await interleave(rounds, [product, limit])
+  return pairsOf(values, limits)
 }
 
 /** The median duration, in seconds, of `count` operations that follow each other. */
