@@ -23,6 +23,7 @@ const suites = [bandwidth, firstTouch, attach, permit, live, attachSize, service
 
 /** What is to be ended if a signal comes. */
 let current = new Scope()
+let stopping = false
 
 async function runSuite(suite: Suite): Promise<Row[] | undefined> {
   process.stdout.write(`${suite.name}: ${suite.about} …`)
@@ -33,6 +34,7 @@ async function runSuite(suite: Suite): Promise<Row[] | undefined> {
     process.stdout.write(` ${((performance.now() - start) / 1_000).toFixed(1)} s\n`)
     return rows
   } catch (error) {
+    if (stopping) return undefined
     process.stdout.write(' FAILED\n')
     process.stderr.write(`${suite.name}: ${(error as Error).stack}\n`)
     process.exitCode = 1
@@ -65,7 +67,10 @@ for (const [signal, code] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const) {
-  process.once(signal, () => void current.close().finally(() => process.exit(code)))
+  process.once(signal, () => {
+    stopping = true
+    current.close().finally(() => process.exit(code))
+  })
 }
 
 const program = new Command('bench')

@@ -2,6 +2,7 @@ import type { Partition } from '../../src/index.js'
 import { LimitProgram } from '../support/limit.js'
 import { alternate, medianOf, type Round } from '../support/measure.js'
 import { Peer } from '../support/peer.js'
+import { pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
 import { openPartition, startService } from '../support/service.js'
 import type { Suite } from '../support/suite.js'
@@ -32,6 +33,7 @@ export const attachSize: Suite = {
   name: 'attach-size',
   about: 'attach from a sparse segment of 8 GiB, against one of 1 MiB',
   async run(scope): Promise<Row[]> {
+    pinToOneProcessor(scope)
     const service = await startService(scope)
     const owner = new Peer('owner', scope)
     await owner.call('open', service.runtimeDir)

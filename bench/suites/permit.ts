@@ -3,6 +3,7 @@ import { kernel } from '../../src/kernel/index.js'
 import { datagramBytes, maxDatagram, metaLength } from '../support/datagram.js'
 import { alternate, medianOf } from '../support/measure.js'
 import { Peer } from '../support/peer.js'
+import { pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
 import type { Scope } from '../support/scope.js'
 import { openPartition, startService, temporaryDirectory } from '../support/service.js'
@@ -49,6 +50,7 @@ export const permit: Suite = {
   name: 'permit',
   about: 'get and release, against a bare SOCK_SEQPACKET round trip between two Node processes',
   async run(scope): Promise<Row[]> {
+    pinToOneProcessor(scope)
     const service = await startService(scope)
     const owner = new Peer('owner', scope)
     await owner.call('open', service.runtimeDir)
