@@ -168,7 +168,13 @@ const calls = {
   },
   async get(segment: bigint | string, access?: 'read' | 'readwrite') {
     const permit = await partition.get(segment, access)
-    return { handle: keep(permit), apid: permit.apid as bigint, length: permit.length, dataLength: permit.dataLength }
+    return {
+      handle: keep(permit),
+      segid: permit.segid as bigint,
+      apid: permit.apid as bigint,
+      length: permit.length,
+      dataLength: permit.dataLength,
+    }
   },
   async attach(permit: number, options?: AttachOptions) {
     const attachment = await thing(permit, Permit).attach(options)
@@ -185,6 +191,14 @@ const calls = {
   remove: (segment: number) => thing(segment, Segment).remove(),
   removeSegid: (segid: bigint) => partition.remove(segid),
   list: () => partition.list(),
+  /** Who answers on the service's socket. */
+  servicePid() {
+    const socket = kernel.connect(join(partition.runtimeDir, `${partition.name}.sock`))
+    const { pid, pidfd } = kernel.peer(socket)
+    kernel.close(pidfd)
+    kernel.close(socket)
+    return pid
+  },
   close: () => partition.close(),
   read: (memory: number, offset: number, length: number) => bytesOf(memory).slice(offset, offset + length),
   write: (memory: number, offset: number, bytes: Uint8Array) => bytesOf(memory).set(bytes, offset),

@@ -62,7 +62,9 @@ export class Actor {
     const id = this.#lastId
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject })
-      this.child.send({ id, name, args })
+      this.child.send({ id, name, args }, (error) => {
+        if (error !== null && this.#waiting.delete(id)) reject(error)
+      })
     })
   }
 
