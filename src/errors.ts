@@ -48,10 +48,13 @@ export class XpmemError extends Error {
   readonly errno: number
   /** The call that failed: 'make', 'get', 'attach', … */
   readonly call: string
+  /** What is wrong and what to do: the message without the call and the code. */
+  readonly reason: string
 
-  constructor(code: ErrorCode, call: string, message: string, options?: ErrorOptions) {
-    super(`${call}: ${message} (${code})`, options)
+  constructor(code: ErrorCode, call: string, reason: string, options?: ErrorOptions) {
+    super(`${call}: ${reason} (${code})`, options)
     this.code = code
+    this.reason = reason
     this.errno = errnoOf(code)
     this.call = call
   }
@@ -59,8 +62,12 @@ export class XpmemError extends Error {
 
 /** Turns an error of the kernel face, or anything else, into an `XpmemError` of this call. */
 export function asXpmemError(error: unknown, call: string): XpmemError {
-  if (error instanceof XpmemError) return error
-  const { code, message } = error as { code?: unknown; message?: unknown }
-  const known = typeof code === 'string' && code in errnoByCode ? (code as ErrorCode) : 'EPROTO'
-  return new XpmemError(known, call, String(message ?? error), { cause: error })
+  if (error instanceof XpmemError)
+    return error.call === call ? error : new XpmemError(error.code, call, error.reason, { cause: error })
+  const { code, message, syscall } = error as { code?: unknown; message?: unknown; syscall?: unknown }
+  const known = typeof code === 'string' && code in errnoByCode ? (code as ErrorCode) : undefined
+  // The kernel face's messages begin with the name of the system call or function.
+  const text = String(message ?? error)
+  const reason = typeof syscall === 'string' && syscall === call ? text.slice(syscall.length + 2) : text
+  return new XpmemError(known ?? (error instanceof TypeError ? 'EINVAL' : 'EPROTO'), call, reason, { cause: error })
 }

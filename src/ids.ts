@@ -4,18 +4,18 @@ import { XpmemError } from './errors.js'
  * Identifiers of segments and permits: positive 64-bit integers, as in XPMEM's C interface
  * (`xpmem_segid_t`, `xpmem_apid_t`: signed 64 bits, 0 and below never valid).
  *
- * Bits, from the top: 0, partition (12), incarnation of its service (22), sequence (29). A number
+ * Bits, from the top: 0, partition (12), incarnation of its service (24), sequence (27). A number
  * is given once, so a stale identifier is ENOENT and never somebody else's memory.
  */
 export type SegmentId = bigint & { readonly __segid: unique symbol }
 export type PermitId = bigint & { readonly __apid: unique symbol }
 
-const sequenceBits = 29n
-const incarnationBits = 22n
+const sequenceBits = 27n
+const incarnationBits = 24n
 
 export const maxPartitionId = (1 << 12) - 1
-export const maxIncarnation = (1 << 22) - 1
-export const maxSequence = 2 ** 29 - 1
+export const maxIncarnation = (1 << 24) - 1
+export const maxSequence = 2 ** 27 - 1
 
 export interface IdParts {
   readonly partition: number
@@ -58,7 +58,11 @@ export function isId(id: bigint): boolean {
 
 export function checkId(id: unknown, call: string, kind: 'segid' | 'apid'): bigint {
   if (typeof id !== 'bigint' || !isId(id)) {
-    throw new XpmemError('EINVAL', call, `${String(id)} is not a ${kind}: give the positive bigint that xpmem returned`)
+    throw new XpmemError(
+      'EINVAL',
+      call,
+      `${String(id)} is not ${kind === 'apid' ? 'an' : 'a'} ${kind}: give the positive bigint that xpmem returned`,
+    )
   }
   return id
 }

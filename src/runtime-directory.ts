@@ -16,6 +16,8 @@ export interface RuntimePaths {
   readonly lock: string
   readonly key: string
   readonly incarnation: string
+  /** The directory is this user's default, not one that was named. */
+  readonly isDefault: boolean
 }
 
 export interface RuntimeOptions {
@@ -48,7 +50,8 @@ export function runtimePaths(options: RuntimeOptions, call: string): RuntimePath
       `'${partition}' cannot name a partition: use up to 64 letters, digits, '.', '_' and '-', not beginning with '.'`,
     )
   }
-  const directory = chosenDirectory(options.runtimeDir) ?? defaultDirectory()
+  const chosen = chosenDirectory(options.runtimeDir)
+  const directory = chosen ?? defaultDirectory()
   const path = (suffix: string) => join(directory, `${partition}.${suffix}`)
   const paths = {
     directory,
@@ -57,6 +60,7 @@ export function runtimePaths(options: RuntimeOptions, call: string): RuntimePath
     lock: path('lock'),
     key: path('key'),
     incarnation: path('incarnation'),
+    isDefault: chosen === undefined,
   }
   if (Buffer.byteLength(paths.socket) > maxSocketPathBytes) {
     throw new XpmemError(
@@ -70,12 +74,21 @@ export function runtimePaths(options: RuntimeOptions, call: string): RuntimePath
 
 /**
  * Creates the directory if it is missing: 0755 for root's default, which every user of the machine
- * may reach, else 0700. EACCES if somebody else could have put it there or can write in it.
+ * may reach, else 0700. EACCES as `checkRuntimeDirectory`.
  */
 export function ensureRuntimeDirectory(paths: RuntimePaths, call: string): void {
   const shared = paths.directory === '/run/xpmem'
   mkdirSync(paths.directory, { recursive: true, mode: shared ? 0o755 : 0o700 })
-  const status = lstatSync(paths.directory)
+  checkRuntimeDirectory(paths, call)
+}
+
+/**
+ * EACCES if the directory could hold another user's service that passes for this one: it belongs to
+ * neither this user nor root, or others can write in it. Nothing happens where there is none.
+ */
+export function checkRuntimeDirectory(paths: RuntimePaths, call: string): void {
+  const status = lstatSync(paths.directory, { throwIfNoEntry: false })
+  if (status === undefined) return
   const refuse = (why: string): never => {
     throw new XpmemError('EACCES', call, `${paths.directory} ${why}: remove it, or set XPMEM_RUNTIME_DIR`)
   }

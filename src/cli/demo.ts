@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { runDemo } from '../demo/run.js'
+import { runDemo } from './demo/run.js'
 
 export function demoCommand(): Command {
   return new Command('demo')

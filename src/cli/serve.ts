@@ -1,3 +1,4 @@
+import { setFlagsFromString } from 'node:v8'
 import { Command } from 'commander'
 import { alreadyServed } from '../client/start-service.js'
 import { XpmemError } from '../errors.js'
@@ -17,6 +18,7 @@ export function serveCommand(): Command {
     .option('--id <n>', "the partition's number, part of its identifiers", parseCount, 1)
     .option('--idle-exit <seconds>', 'leave after this long without clients', parseCount)
     .action(async (options: ServeOptions) => {
+      keepSmall()
       const paths = runtimePaths(options, 'serve')
       const stop = stopRequested()
       let becameIdle = () => {}
@@ -34,6 +36,11 @@ export function serveCommand(): Command {
       await Promise.race([stop, idle])
       service.close()
     })
+}
+
+/** V8 enlarges its young generation under load and keeps it; a service that lives long is better small. */
+function keepSmall(): void {
+  setFlagsFromString('--semi-space-growth-factor=1')
 }
 
 function start(options: ConstructorParameters<typeof Service>[0]): Service | undefined {

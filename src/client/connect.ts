@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
-import type { RuntimePaths } from '../runtime-directory.js'
+import { checkRuntimeDirectory, type RuntimePaths } from '../runtime-directory.js'
 import { startService } from './start-service.js'
 
 const firstRetryMs = 5
@@ -15,6 +15,8 @@ const transient = new Set(['ENOENT', 'ECONNREFUSED', 'EAGAIN'])
 
 /** A connected socket, or undefined if there is no service now. EACCES and the like are thrown. */
 export function tryConnect(paths: RuntimePaths): number | undefined {
+  // Who names a directory knows whose it is; the default may be anybody's who was there first.
+  if (paths.isDefault) checkRuntimeDirectory(paths, 'open')
   try {
     return kernel.connect(paths.socket)
   } catch (thrown) {

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
@@ -55,6 +56,9 @@ export interface PartitionEvents {
   /** The service is back and knows this process's segments and permits again. */
   reconnected: []
 }
+
+/** How long `close` waits for a service that is gone to come back and remove the segments. */
+const closeWithoutServiceMs = 1_000
 
 function fail(code: ErrorCode, call: string, message: string): never {
   throw new XpmemError(code, call, message)
@@ -209,14 +213,12 @@ export class Partition extends EventEmitter<PartitionEvents> {
     const { length = permit.length - offset } = options
     const pages = Math.ceil(length / kernel.pageSize) * kernel.pageSize
     checkAttachRange(permit, offset, pages, address)
-    const keep = onOwnerExit === 'keep'
-    const { handle } = this.#agent
-    this.#requireOpen('attach')
     const buffer = await this.#calling('attach', async () => {
-      const known = this.#attachKnown(permit.apid, offset, pages, address, keep)
+      const map = () => this.#map(permit.apid, offset, pages, address, onOwnerExit === 'keep')
+      const known = map()
       if (known !== undefined) return known
       await this.#permits.fetchExtents(this.#session.request, permit.apid, offset, pages)
-      return kernel.attach(handle, permit.apid, offset, pages, address, keep)
+      return map()
     })
     if (buffer === undefined) fail('EPROTO', 'attach', 'the service did not say where the range lies')
     publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length: pages }))
@@ -224,10 +226,15 @@ export class Partition extends EventEmitter<PartitionEvents> {
   }
 
   /** Maps the range if this process knows where it lies. */
-  #attachKnown(apid: bigint, offset: number, length: number, address: bigint, keep: boolean): ArrayBuffer | undefined {
+  #map(apid: bigint, offset: number, length: number, address: bigint, keep: boolean): ArrayBuffer | undefined {
     const { handle } = this.#agent
     if (kernel.grantOf(handle, apid) === undefined) return undefined
-    return kernel.attach(handle, apid, offset, length, address, keep)
+    try {
+      return kernel.attach(handle, apid, offset, length, address, keep)
+    } catch (error) {
+      if (address === 0n || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+      return fail('EINVAL', 'attach', `something is mapped in the ${length} bytes at 0x${address.toString(16)}`)
+    }
   }
 
   /**
@@ -294,18 +301,20 @@ export class Partition extends EventEmitter<PartitionEvents> {
     return this.#permits.has(apid)
   }
 
-  /** Removes what this thread made, releases what it got, and disconnects. Harmless when it is closed. */
+  /**
+   * Removes what this thread made, releases what it got, and disconnects. Harmless when it is closed.
+   * Without a service, attachers elsewhere keep the memory until this process ends.
+   */
   async close(): Promise<void> {
     if (this.#closed) return
-    try {
-      await Promise.allSettled(this.#segments.ids().map((segid) => this.remove(segid)))
-    } finally {
-      this.#closed = true
-      this.#permits.forgetAll()
-      this.#segments.forgetAll()
-      this.#session.close()
-      this.#agent.close()
-    }
+    const removed = Promise.allSettled(this.#segments.ids().map((segid) => this.remove(segid)))
+    if (this.connected) await removed
+    else await Promise.race([removed, sleep(closeWithoutServiceMs)])
+    this.#closed = true
+    this.#permits.forgetAll()
+    this.#segments.forgetAll()
+    this.#session.close()
+    this.#agent.close()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { isMainThread } from 'node:worker_threads'
 import { asXpmemError, codeOf, XpmemError } from '../errors.js'
 import type { RuntimePaths } from '../runtime-directory.js'
 import { Channel } from '../transport/channel.js'
@@ -130,7 +131,7 @@ export class Session extends EventEmitter<SessionEvents> {
     if (pending === undefined) return undefined
     this.#pending.delete(request)
     for (const descriptor of pending.descriptors) descriptor.release()
-    if (this.#pending.size === 0) this.#stopPulse()
+    if (this.#pending.size === 0) this.#updateRef()
     return pending
   }
 
@@ -191,7 +192,9 @@ export class Session extends EventEmitter<SessionEvents> {
 
   #adopt(channel: Channel): void {
     this.#channel = channel
-    channel.setFarewell(encodeOwn('goodbye', 0, {}))
+    // A worker's end is the end of its session. The main thread's is the end of the process, which its
+    // pidfd tells, so that attachments may outlive it where they were asked to.
+    if (!isMainThread) channel.setFarewell(encodeOwn('goodbye', 0, {}))
     this.#updateRef()
   }
 
@@ -259,20 +262,23 @@ export class Session extends EventEmitter<SessionEvents> {
     }
   }
 
+  /** The pulse goes on until it finds nothing to wait for; starting a timer for each request costs more. */
   #startPulse(): void {
     this.#heard = true
-    this.#pulse = setInterval(() => this.#beat(), pulseMs)
-    this.#updateRef()
-  }
-
-  #stopPulse(): void {
-    clearInterval(this.#pulse)
-    this.#pulse = undefined
+    if (this.#pulse === undefined) {
+      this.#pulse = setInterval(() => this.#beat(), pulseMs)
+      this.#pulse.unref()
+    }
     this.#updateRef()
   }
 
   /** A service that answers neither a request nor a ping for two beats is stuck: who waits is told. */
   #beat(): void {
+    if (this.#pending.size === 0) {
+      clearInterval(this.#pulse)
+      this.#pulse = undefined
+      return
+    }
     if (this.#state !== 'open') return
     if (this.#heard) {
       this.#pinged = false

@@ -68,7 +68,7 @@ export class Connection {
 
   /** Says why, and closes. */
   refuse(request: number, error: XpmemError): void {
-    this.channel.send('failure', request, { errno: error.errno, text: error.message })
+    this.channel.send('failure', request, { errno: error.errno, text: error.reason })
     this.close()
   }
 

@@ -35,15 +35,14 @@ export class ExtentMap {
       added,
       ...after.map((extent) => part(extent, Math.max(extent.offset, end(added)), end(extent))),
     ]
-    this.#extents = []
+    const joined: Extent[] = []
     for (const extent of kept) {
-      const last = this.#extents.at(-1)
-      if (last !== undefined && follows(last, extent)) {
-        this.#extents[this.#extents.length - 1] = { ...last, length: last.length + extent.length }
-      } else {
-        this.#extents.push(extent)
-      }
+      const last = joined.at(-1)
+      if (last !== undefined && follows(last, extent)) joined[joined.length - 1] = part(last, last.offset, end(extent))
+      else joined.push(extent)
     }
+    // A copy has no spare room, which every segment would keep.
+    this.#extents = joined.slice()
   }
 
   /** The pieces that touch the range, whole. */

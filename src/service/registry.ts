@@ -126,7 +126,9 @@ export class Registry {
     if (offer.name !== '' && this.#names.has(offer.name)) {
       fail('EEXIST', 'make', `a segment named '${offer.name}' exists in this partition`)
     }
-    const segment: Segment = { ...offer, segid, owner: group, restored }
+    // Written out, not spread: a spread object has a hidden class of its own, and there are many of these.
+    const { address, length, dataLength, mode, name, uid, gid } = offer
+    const segment: Segment = { address, length, dataLength, mode, name, uid, gid, segid, owner: group, restored }
     this.#segments.set(segid, { segment, session, holders: undefined })
     for (const holder of this.giveUpAwaited(segid)) this.hold(holder, segid, toldByAgent)
     if (offer.name !== '') this.#names.set(offer.name, segid)

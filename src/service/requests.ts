@@ -92,7 +92,7 @@ export class Requests {
 
   #sendFailure(client: Client, message: Message, thrown: unknown): void {
     const error = asXpmemError(thrown, message.name)
-    client.channel.send('failure', message.request, { errno: error.errno, text: plainText(error) })
+    client.channel.send('failure', message.request, { errno: error.errno, text: error.reason })
   }
 
   #answer(client: Client, message: Message, work: () => Reply): undefined {
@@ -324,11 +324,6 @@ function segmentFacts(segid: bigint, { group, credentials }: Client) {
 function permitFacts(permit: Permit, client: Client, ownerPid: number, ownerStart: bigint) {
   const { group } = client
   return [permit.apid, permit.segid, permit.access, group.pid, group.start, ownerPid, ownerStart]
-}
-
-/** The message without the call and the code, which the client adds itself. */
-function plainText(error: XpmemError): string {
-  return error.message.slice(error.call.length + 2, -(error.code.length + 3))
 }
 
 function checkOffer(who: Credentials, message: Message & { name: 'make' }): Offer {

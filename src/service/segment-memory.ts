@@ -43,13 +43,15 @@ function checkRow(row: Row<'extent'>, askedLength: number, size: number): void {
   if (row.fileOffset + row.length > size) throw malformed('an extent lies outside of its memfd')
 }
 
+const noTurn: Promise<void> = Promise.resolve()
+
 /** Where a segment's memory lies: its files, and which parts of the segment are in them. */
 export class SegmentMemory {
   readonly #extents = new ExtentMap()
   #files: SharedFile[] = []
   #closed = false
   /** Requests for the same segment's memory follow each other. */
-  turn: Promise<void> = Promise.resolve()
+  turn: Promise<void> = noTurn
 
   get closed(): boolean {
     return this.#closed
@@ -90,7 +92,12 @@ export class SegmentMemory {
       return known
     }
     const [readwrite, readonly] = descriptors as [number, number]
-    return this.#files.push({ ...pair, readwrite: new Descriptor(readwrite), readonly: new Descriptor(readonly) }) - 1
+    // Written out, not spread, and not pushed: there is one for every segment, and a spread object has
+    // a hidden class of its own, a pushed array room for 17.
+    const { identity, size } = pair
+    const file = { identity, size, readwrite: new Descriptor(readwrite), readonly: new Descriptor(readonly) }
+    this.#files = [...this.#files, file]
+    return this.#files.length - 1
   }
 
   /** The first offset of the range that is not in a file yet. */

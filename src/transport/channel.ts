@@ -20,9 +20,6 @@ interface Waiting {
 const readable = 1
 const writable = 2
 
-/** Messages taken from one channel before the others have their turn. */
-const messagesPerTurn = 64
-
 // One of each for the whole thread: a message is decoded before the next is received.
 const outgoing = new Uint8Array(maxMessageBytes)
 const incoming = new Uint8Array(maxMessageBytes)
@@ -149,7 +146,9 @@ export class Channel {
 
   #turn(happened: number): void {
     if ((happened & writable) !== 0) this.#flush()
-    if ((happened & readable) !== 0) this.#drain()
+    // One message a turn: the poll is level-triggered and comes back for the next, after the others
+    // had theirs, and a lone request is not followed by a call that finds nothing.
+    if ((happened & readable) !== 0 && this.#mayRead()) this.#receiveOne()
   }
 
   #flush(): void {
@@ -161,33 +160,26 @@ export class Channel {
     this.#watch()
   }
 
-  #drain(): void {
-    for (let taken = 0; taken < messagesPerTurn; taken += 1) {
-      if (!this.#mayRead() || !this.#receiveOne()) return
-    }
-  }
-
-  /** False when there is nothing more to receive now. */
-  #receiveOne(): boolean {
+  #receiveOne(): void {
     let length: number
     try {
       length = kernel.receive(this.#socket, incoming, meta)
     } catch (error) {
       this.#end(asXpmemError(error, 'receive'))
-      return false
+      return
     }
-    if (length < 0) return false
+    if (length < 0) return
     const count = meta[0] ?? 0
     const descriptors = count === 0 ? [] : Array.from(meta.subarray(3, 3 + count))
     if (length === 0) {
       closeAll(descriptors)
       this.#end(undefined)
-      return false
+      return
     }
-    return this.#take(length, descriptors)
+    this.#take(length, descriptors)
   }
 
-  #take(length: number, descriptors: number[]): boolean {
+  #take(length: number, descriptors: number[]): void {
     const senderPid = meta[2] ?? 0
     let message: Message
     try {
@@ -196,9 +188,8 @@ export class Channel {
     } catch (error) {
       closeAll(descriptors)
       this.#end(asXpmemError(error, 'message'))
-      return false
+      return
     }
     this.#events.message(message, descriptors, senderPid)
-    return true
   }
 }

@@ -129,3 +129,21 @@ test('two removes at once: one succeeds, the other is ENOENT', async (t) => {
   const refused = both.find((outcome) => outcome.status === 'rejected')
   assert.equal((refused as PromiseRejectedResult).reason.code, 'ENOENT')
 })
+
+test('an owner that ends by itself is an owner that is gone: revoked, or kept where that was asked for', async (t) => {
+  const { runtimeDir } = await startService(t)
+  for (const way of ['exit', 'throw']) {
+    const owner = await startActor(t, { runtimeDir })
+    const consumer = await startActor(t, { runtimeDir })
+    const region = await owner.call<number>('allocate', 4096)
+    await owner.call('write', region, 0, Buffer.from('left'))
+    const { segid } = await owner.call<Made>('make', region)
+    const permit = await consumer.call<Got>('get', segid)
+    const strict = await consumer.call<number>('attach', permit.handle)
+    const kept = await consumer.call<number>('attach', permit.handle, { onOwnerExit: 'keep' })
+    owner.call(way).catch(() => {})
+    await owner.exited
+    await until(() => consumer.events.includes(`revoked:${strict}:owner-exit`))
+    assert.equal(text(await consumer.call('read', kept, 0, 4)), 'left')
+  }
+})

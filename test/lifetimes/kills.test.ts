@@ -55,6 +55,9 @@ async function goesOn(
   const attachment = await consumer.call<number>('attach', permit.handle)
   await consumer.call('write', attachment, 0, Buffer.from('goes on'))
   assert.equal(text(await owner.call('read', region, 0, 7)), 'goes on')
+  await Promise.all(
+    [owner, consumer].filter((actor) => actor !== scene.owner && actor !== scene.consumer).map((actor) => actor.end()),
+  )
 }
 
 for (const victim of victims) {

@@ -200,6 +200,13 @@ const calls = {
     return pid
   },
   close: () => partition.close(),
+  exit: () => process.exit(0),
+  throw() {
+    process.once('uncaughtException', () => process.exit(7))
+    setImmediate(() => {
+      throw new Error('on purpose')
+    })
+  },
   read: (memory: number, offset: number, length: number) => bytesOf(memory).slice(offset, offset + length),
   write: (memory: number, offset: number, bytes: Uint8Array) => bytesOf(memory).set(bytes, offset),
   byteLength: (attachment: number) => thing(attachment, Attachment).buffer.byteLength,

@@ -57,7 +57,7 @@ export class Player {
 
 /** A service of the demo's own, in its own directory. */
 export async function startOwnService(runtimeDir: string): Promise<ChildProcess> {
-  const args = [pathOf('../cli/main.js'), 'serve', '--partition', 'demo', '--runtime-dir', runtimeDir]
+  const args = [pathOf('../main.js'), 'serve', '--partition', 'demo', '--runtime-dir', runtimeDir]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })
   await Promise.race([

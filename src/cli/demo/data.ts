@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { XpmemError } from '../errors.js'
+import { XpmemError } from '../../errors.js'
 
 /** Names of the demo's two segments. */
 export const flightsName = 'flights-200k'
@@ -18,6 +18,12 @@ function needed(specifier: string): string {
   }
 }
 
+/** ENOENT, saying what to install, if the demo's packages are missing. */
+export function requireData(): void {
+  needed('apache-arrow')
+  needed('vega-datasets')
+}
+
 /** The path of one of vega-datasets' files. The package exports its code only, which lies in its build folder. */
 export function dataset(file: string): string {
   return join(dirname(needed('vega-datasets')), '../data', file)
@@ -25,7 +31,6 @@ export function dataset(file: string): string {
 
 /** The Arrow library; loaded when it is used, since xpmem itself does not need it. */
 export async function loadArrow(): Promise<typeof import('apache-arrow')> {
-  needed('apache-arrow')
   return import('apache-arrow')
 }
 

@@ -1,6 +1,6 @@
 /** The demo's owner: offers two Arrow tables, changes a value when told. */
 import { readFileSync } from 'node:fs'
-import { Partition } from '../client/partition.js'
+import { Partition } from '../../client/partition.js'
 import { dataset, flightsName, flightsWithOrigin, loadArrow, originsName } from './data.js'
 
 const tell = (say: string, more: object = {}) => process.send?.({ say, ...more })

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { formatBytes, formatTable } from '../cli/table.js'
+import { formatBytes, formatTable } from '../table.js'
+import { requireData } from './data.js'
 import { type Line, Player, startOwnService } from './stage.js'
 
 interface Mean {
@@ -35,6 +36,7 @@ function require(condition: boolean, otherwise: string): void {
 
 /** The main job on real data, each step with the time it took. Everything it starts ends with it. */
 export async function runDemo(): Promise<void> {
+  requireData()
   const runtimeDir = mkdtempSync(join(tmpdir(), 'xpmem-demo-'))
   const players: Player[] = []
   const cast = (file: string) => {

@@ -1,8 +1,8 @@
 /** A reader of the demo: computes over the owner's memory without copying it. */
 import type { Data, Table } from 'apache-arrow'
-import type { Attachment } from '../client/attachment.js'
-import { Partition } from '../client/partition.js'
-import { XpmemError } from '../errors.js'
+import type { Attachment } from '../../client/attachment.js'
+import { Partition } from '../../client/partition.js'
+import { XpmemError } from '../../errors.js'
 import { flightsName, loadArrow, originsName } from './data.js'
 
 const tell = (say: string, more: object = {}) => process.send?.({ say, ...more })
