@@ -359,4 +359,5 @@ process.on('message', async ({ id, name, args }: { id: number; name: keyof typeo
     process.send?.({ id, error: { message, code: code ?? (error as Error).stack } })
   }
 })
-process.once('disconnect', () => process.exit())
+// A test runner that is killed leaves no actor behind, even one that still offers memory.
+process.once('disconnect', () => setTimeout(() => process.exit(), 5_000).unref())
