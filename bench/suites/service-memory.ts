@@ -8,7 +8,7 @@ import { type BenchService, openPartition, startService } from '../support/servi
 import type { Suite } from '../support/suite.js'
 
 const page = 4_096
-const segments = 4_000
+const segments = 2_000
 const attachments = 5_000
 const points = 8
 const warmUps = 15_000

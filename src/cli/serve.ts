@@ -19,6 +19,8 @@ export function serveCommand(): Command {
     .option('--idle-exit <seconds>', 'leave after this long without clients', parseCount)
     .action(async (options: ServeOptions) => {
       keepSmall()
+      // Whoever started the service may stop reading what it says.
+      for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
       const paths = runtimePaths(options, 'serve')
       const stop = stopRequested()
       let becameIdle = () => {}

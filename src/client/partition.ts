@@ -73,8 +73,11 @@ export class Partition extends EventEmitter<PartitionEvents> {
   readonly #permits: OwnPermits
   /** Releases permits that nothing refers to any more. */
   readonly #collected = new FinalizationRegistry<PermitId>((apid) => {
+    this.#permitObjects.delete(apid)
     if (this.#permits.has(apid)) this.release(apid).catch(() => {})
   })
+  /** One object a permit, so that an attachment by apid keeps the same one reachable. */
+  readonly #permitObjects = new Map<bigint, WeakRef<Permit>>()
   #closed = false
 
   private constructor(paths: RuntimePaths, agent: Agent, session: Session, segments: OwnSegments, permits: OwnPermits) {
@@ -196,13 +199,19 @@ export class Partition extends EventEmitter<PartitionEvents> {
     )
     const permit = new Permit(this, facts)
     this.#collected.register(permit, permit.apid)
+    this.#permitObjects.set(permit.apid, new WeakRef(permit))
     publish('get', () => ({ ...facts }))
     return permit
   }
 
-  /** Maps memory with a permit of this process, which another of its threads may have got. */
+  /**
+   * Maps memory with a permit of this process, which another of its threads may have got; that thread
+   * must keep its `Permit` reachable, since a permit that nothing refers to is released.
+   */
   async attach(apid: bigint, options: AttachOptions = {}): Promise<Attachment> {
     checkId(apid, 'attach', 'apid')
+    const own = this.#permitObjects.get(apid)?.deref()
+    if (own !== undefined) return this.attachWith(own, options)
     const facts = await this.#calling('attach', () => this.#permits.describe(this.#session.request, apid))
     return this.attachWith(new Permit(this, facts), options)
   }
@@ -256,6 +265,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
   async release(apid: bigint): Promise<void> {
     checkId(apid, 'release', 'apid')
     if (this.#permits.has(apid)) this.#permits.forget(apid)
+    this.#permitObjects.delete(apid)
     await this.#calling('release', () => this.#session.request('release', { apid }))
     kernel.grantClose(this.#agent.handle, apid)
     publish('release', () => ({ apid }))

@@ -42,6 +42,9 @@ const maxRetryMs = 1_000
 /** How long a call waits for the service to come back. */
 const giveUpAfterMs = 10_000
 
+/** How long the service may take to answer a hello. */
+const helloTimeoutMs = 10_000
+
 /** How often a session that waits for an answer looks whether the service still turns. */
 const pulseMs = 5_000
 
@@ -55,7 +58,7 @@ export class Session extends EventEmitter<SessionEvents> {
   readonly #pending = new Map<number, Pending>()
   #channel: Channel | undefined
   #serviceStart = 0n
-  #state: 'open' | 'lost' | 'closed' = 'lost'
+  #state: 'opening' | 'open' | 'lost' | 'closed' = 'opening'
   #lostAtMs = 0
   #lastRequest = 0
   #heard = false
@@ -136,16 +139,17 @@ export class Session extends EventEmitter<SessionEvents> {
   }
 
   async #connect(autoStart: boolean, ref: boolean): Promise<void> {
-    const unanswered = [...this.#pending.keys()]
+    const unanswered = new Set(this.#pending.keys())
     const socket = await connectOrStart(this.#options.paths, autoStart, ref)
     const welcome = await this.#greet(socket)
+    if (this.#isClosed()) return
     const isNew = welcome.serviceStart !== this.#serviceStart
     this.#serviceStart = welcome.serviceStart
     await this.#options.restore(this.#requestNow)
-    if (this.#state === 'closed') return
+    if (this.#isClosed()) return
     this.#state = 'open'
     for (const request of unanswered) this.#sendAgain(request, isNew)
-    for (const [request, pending] of this.#pending) if (!unanswered.includes(request)) this.#send(request, pending)
+    for (const [request, pending] of this.#pending) if (!unanswered.has(request)) this.#send(request, pending)
   }
 
   #sendAgain(request: number, isNew: boolean): void {
@@ -165,32 +169,39 @@ export class Session extends EventEmitter<SessionEvents> {
       this.#add({ name, input, descriptors, once: true, resolve, reject }, true)
     })
 
-  /** Says hello and waits for the welcome. */
+  /** Says hello and waits for the welcome. ETIMEDOUT if the service takes the connection and says nothing. */
   #greet(socket: number): Promise<Message & { name: 'welcome' }> {
     return new Promise((resolve, reject) => {
+      const refuse = (error: XpmemError) => {
+        clearTimeout(timer)
+        channel.close()
+        reject(error)
+      }
       const channel = new Channel(socket, 'always', {
         message: (message, descriptors) => {
           if (this.#channel === channel) return this.#take(message, descriptors)
           closeAll(descriptors)
-          if (message.name !== 'welcome') {
-            channel.close()
-            reject(refusal(message))
-            return
-          }
+          if (message.name !== 'welcome') return refuse(refusal(message))
+          clearTimeout(timer)
           this.#adopt(channel)
           resolve(message)
         },
         end: (error) => {
           if (this.#channel === channel) this.#lost()
-          else reject(error ?? new XpmemError('ECONNRESET', 'open', 'the service closed the connection'))
+          else refuse(error ?? new XpmemError('ECONNRESET', 'open', 'the service closed the connection'))
         },
       })
-      channel.ref()
+      const timer = setTimeout(() => {
+        refuse(new XpmemError('ETIMEDOUT', 'open', `the service did not answer within ${helloTimeoutMs} ms`))
+      }, helloTimeoutMs)
+      if (this.#isNeeded() || this.#state === 'opening') channel.ref()
+      else timer.unref()
       channel.send('hello', 0, { version: protocolVersion, role: role.control })
     })
   }
 
   #adopt(channel: Channel): void {
+    if (this.#state === 'closed') return channel.close()
     this.#channel = channel
     // A worker's end is the end of its session. The main thread's is the end of the process, which its
     // pidfd tells, so that attachments may outlive it where they were asked to.
@@ -243,6 +254,10 @@ export class Session extends EventEmitter<SessionEvents> {
       if (this.#hasGivenUp()) this.#failPending(undefined)
       this.#reconnectAfter(Math.min(Math.max(waitedMs * 2, firstRetryMs), maxRetryMs))
     }
+  }
+
+  #isClosed(): boolean {
+    return this.#state === 'closed'
   }
 
   #hasGivenUp(): boolean {

@@ -40,3 +40,9 @@ export function hasIpcOwner(pid: number): boolean {
     return false
   }
 }
+
+/** Descriptors that this process may have open (RLIMIT_NOFILE, the soft limit). */
+export function maxOpenFiles(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
+  return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft)
+}

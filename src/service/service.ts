@@ -11,7 +11,8 @@ import { reason } from '../wire/schema.js'
 import { type Client, Connection, type ConnectionHost } from './connection.js'
 import { Groups, type ThreadGroup } from './groups.js'
 import { IdSource } from './identity.js'
-import { Registry, type Segment } from './registry.js'
+import { maxOpenFiles } from './processes.js'
+import { type Limits, Registry, type Segment } from './registry.js'
 import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
@@ -39,10 +40,16 @@ const backlog = 1_024
 /** Connections one process may have: one for each thread that uses xpmem, and its agent's. */
 const maxConnectionsPerGroup = 256
 
-const limits = { segmentsPerGroup: 65_536, permitsPerGroup: 1_048_576 }
+/** Rows of `held` that an agent may send after its hello. */
+const maxHeldRows = 65_536
 
-/** Rows of `held` that an agent may send: as many as a process may have segments. */
-const maxHeldRows = limits.segmentsPerGroup
+/** Processes that an agent may name as owners, beside those that are connected: each takes a pidfd. */
+const maxAwaitedOwners = 256
+
+/** A segment takes two descriptors; one process may take a quarter of those the service can have. */
+function limitsOf(openFiles: number): Limits {
+  return { segmentsPerGroup: Math.min(65_536, Math.floor(openFiles / 8)), permitsPerGroup: 1_048_576 }
+}
 
 /** The XPMEM service of a partition. */
 export class Service implements ConnectionHost {
@@ -59,7 +66,8 @@ export class Service implements ConnectionHost {
   readonly #connections = new Set<Connection>()
   /** Segments whose owners live but have not come back yet, by owner. */
   readonly #awaitedOf = new Map<ThreadGroup, Set<bigint>>()
-  readonly #heldRows = new Map<ThreadGroup, number>()
+  /** What each agent has told since its hello, so that none can tell without end. */
+  readonly #told = new Map<ThreadGroup, { rows: number; owners: Set<ThreadGroup> }>()
   readonly #startedMs = Date.now()
   #recovering: boolean
   readonly #recovery: Promise<void>
@@ -86,7 +94,7 @@ export class Service implements ConnectionHost {
       )
     }
     this.#ids = new IdSource(paths.incarnation, partitionId, Date.now)
-    this.#registry = new Registry(() => this.#ids.next(), limits)
+    this.#registry = new Registry(() => this.#ids.next(), limitsOf(maxOpenFiles()))
     this.#groups = new Groups((group) => this.#groupGone(group))
     this.#revoker = new Revoker({ groups: this.#groups, agentTimeoutMs, cutOff: (group) => this.#cutOff(group) })
     this.#recovering = this.#ids.hasSurvivors
@@ -214,13 +222,20 @@ export class Service implements ConnectionHost {
 
   /** Which segments a process says it holds, after its agent connected. */
   held(group: ThreadGroup, message: Message & { name: 'held' }): void {
-    const told = (this.#heldRows.get(group) ?? 0) + message.rows.length
-    if (told > maxHeldRows) throw new XpmemError('EPROTO', 'held', 'the agent tells of more segments than there can be')
-    this.#heldRows.set(group, told)
+    const told = this.#told.get(group) ?? { rows: 0, owners: new Set() }
+    this.#told.set(group, told)
+    told.rows += message.rows.length
+    if (told.rows > maxHeldRows)
+      throw new XpmemError('EPROTO', 'held', 'the agent tells of more segments than there can be')
     for (const { segid, ownerPid, ownerStart } of message.rows) {
       const state = this.#registry.heldElsewhere(group.id, segid, this.#ids.incarnation)
       if (state === 'gone') void this.#revoker.revoke(segid, [group.id], reason.removed)
-      if (state === 'awaited') this.#await(segid, this.#groups.ofPid(ownerPid, ownerStart))
+      if (state !== 'awaited') continue
+      const owner = this.#groups.ofPid(ownerPid, ownerStart)
+      if (owner?.connections === 0) told.owners.add(owner)
+      if (told.owners.size > maxAwaitedOwners)
+        throw new XpmemError('EPROTO', 'held', 'the agent tells of too many owners')
+      this.#await(segid, owner)
     }
   }
 
@@ -238,7 +253,7 @@ export class Service implements ConnectionHost {
     const { group } = connection
     group.connections -= 1
     this.#registry.leaveSession(connection.session)
-    this.#heldRows.delete(group)
+    if (group.agent === undefined) this.#told.delete(group)
     if (group.connections === 0 && !this.#registry.hasSessions(group.id) && !this.#awaitedOf.has(group)) {
       this.#registry.endGroup(group.id)
       this.#groups.forget(group)

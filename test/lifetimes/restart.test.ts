@@ -123,3 +123,9 @@ test('clients that may start the service do so when it dies, and it leaves when 
   const consumer = await startActor(t, { runtimeDir })
   assert.equal((await consumer.call<{ segid: bigint }>('get', 'restarted')).segid, segid)
 })
+
+test('opening a partition whose service is stopped ends with ETIMEDOUT', async (t) => {
+  const service = await startService(t)
+  service.child.kill('SIGSTOP')
+  await assert.rejects(startActor(t, { runtimeDir: service.runtimeDir }), { code: 'ETIMEDOUT' })
+})
