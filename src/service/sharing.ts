@@ -4,8 +4,11 @@ import type { Groups } from './groups.js'
 import type { Segment } from './registry.js'
 import type { SegmentMemory } from './segment-memory.js'
 
-/** Bytes that an owner's agent is asked for at once, so that it also gets to its other work. */
-const shareStepBytes = 64 * 1024 * 1024
+/**
+ * Bytes that an owner's agent is asked for at once: it gets to its other work in between, and a busy
+ * machine still leaves it far from the time it has to answer.
+ */
+const shareStepBytes = 16 * 1024 * 1024
 
 /**
  * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.

@@ -59,7 +59,9 @@ test('shared WebAssembly memory is moved in place while workers count in it, and
   const memory = new Memory({ initial: bytes / 65_536, maximum: bytes / 65_536, shared: true })
   const stop = new Int32Array(new SharedArrayBuffer(4))
   const workers = [1, 2].map((seed) => startWorker({ count: memory.buffer, stop, seed }))
-  for (const worker of workers) assert.deepEqual(await once(worker, 'message'), ['counting'])
+  // A failure must not leave them counting, which would keep the process.
+  t.after(() => Promise.all(workers.map((worker) => worker.terminate())))
+  assert.deepEqual(await Promise.all(workers.map((worker) => once(worker, 'message'))), [['counting'], ['counting']])
   const segment = await partition.make(memory)
   const permit = await partition.get(segment.segid)
   const counted = Promise.all(workers.map((worker) => once(worker, 'message')))
@@ -75,7 +77,6 @@ test('shared WebAssembly memory is moved in place while workers count in it, and
     new Int32Array(memory.buffer).reduce((sum, value) => sum + value, 0),
     total,
   )
-  await Promise.all(workers.map((worker) => worker.terminate()))
 })
 
 type SharedMemory = new (options: { initial: number; maximum: number; shared: true }) => { buffer: SharedArrayBuffer }
