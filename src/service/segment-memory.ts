@@ -15,6 +15,9 @@ interface SharedFile {
   readonly readonly: Descriptor
 }
 
+/** Pieces a segment's memory may lie in, so that no owner fills the service with them. */
+const maxExtents = 32_768
+
 function malformed(what: string): XpmemError {
   return new XpmemError('EPROTO', 'share', what)
 }
@@ -63,6 +66,10 @@ export class SegmentMemory {
    * over, unless all of it is right. The descriptors are closed in any case but success.
    */
   accept(base: number, askedLength: number, rows: readonly Row<'extent'>[], descriptors: readonly number[]): void {
+    if (this.#extents.size + rows.length > maxExtents) {
+      closeAll(descriptors)
+      throw new XpmemError('EFBIG', 'share', `the segment's memory lies in more than ${maxExtents} pieces`)
+    }
     let pairs: { identity: string; size: number }[]
     try {
       if (descriptors.length % 2 !== 0 || descriptors.length === 0) throw malformed('descriptors come in pairs')
@@ -74,6 +81,8 @@ export class SegmentMemory {
         if (pair === undefined) throw malformed('an extent names a descriptor that did not come')
         checkRow(row, askedLength, pair.size)
       }
+      const named = new Set(rows.map((row) => row.descriptor))
+      if (named.size < pairs.length) throw malformed('a memfd came that no extent lies in')
     } catch (error) {
       closeAll(descriptors)
       throw error
