@@ -37,6 +37,9 @@ const recoveryMs = 2_000
 /** Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. */
 const backlog = 1_024
 
+/** Connections accepted before those that there are have their turn. */
+const acceptsPerTurn = 16
+
 /** Connections one process may have: one for each thread that uses xpmem, and its agent's. */
 const maxConnectionsPerGroup = 256
 
@@ -151,7 +154,7 @@ export class Service implements ConnectionHost {
   }
 
   #accept(): void {
-    for (;;) {
+    for (let taken = 0; taken < acceptsPerTurn; taken += 1) {
       let socket: number
       try {
         socket = kernel.accept(this.#listener)
@@ -248,16 +251,30 @@ export class Service implements ConnectionHost {
     this.#awaitedOf.set(owner, awaited.add(segid))
   }
 
+  /** Segments that nobody waits for any more, since who held them has gone, are not waited for. */
+  #pruneAwaited(): void {
+    for (const [owner, segids] of this.#awaitedOf) {
+      for (const segid of segids) if (!this.#registry.isAwaited(segid)) segids.delete(segid)
+      if (segids.size > 0) continue
+      this.#awaitedOf.delete(owner)
+      this.#forgetIfIdle(owner)
+    }
+  }
+
+  #forgetIfIdle(group: ThreadGroup): void {
+    if (group.connections > 0 || this.#registry.hasSessions(group.id) || this.#awaitedOf.has(group)) return
+    this.#registry.endGroup(group.id)
+    this.#groups.forget(group)
+    this.#pruneAwaited()
+  }
+
   closed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return
     const { group } = connection
     group.connections -= 1
     this.#registry.leaveSession(connection.session)
     if (group.agent === undefined) this.#told.delete(group)
-    if (group.connections === 0 && !this.#registry.hasSessions(group.id) && !this.#awaitedOf.has(group)) {
-      this.#registry.endGroup(group.id)
-      this.#groups.forget(group)
-    }
+    this.#forgetIfIdle(group)
     this.#watchIdle()
   }
 
@@ -274,6 +291,7 @@ export class Service implements ConnectionHost {
       void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
     }
     this.#awaitedOf.delete(group)
+    this.#pruneAwaited()
     this.#watchIdle()
   }
 

@@ -80,6 +80,27 @@ test('who tells of a segment after its owner came back is its holder at once', (
   assert.deepEqual(r.remove(1, segid).holders, [2])
 })
 
+test('who says that it holds a segment of this very service, and was never given it, is no holder', () => {
+  const r = populated()
+  const made = r.make(11, offer)
+  assert.equal(r.heldElsewhere(2, made.segid, incarnation), 'known')
+  assert.deepEqual(r.remove(1, made.segid).holders, [])
+})
+
+test('a session left ends when its segment and its permit come back in another', () => {
+  const r = populated()
+  r.restoreSegment(21, segid, offer)
+  r.restorePermit(21, apid, segid, access.read)
+  r.leaveSession(21)
+  assert(r.hasSessions(2))
+  r.openSession(22, 2)
+  r.restoreSegment(22, segid, offer)
+  r.restorePermit(22, apid, segid, access.read)
+  assert.deepEqual(r.endSession(21), [])
+  r.endSession(22)
+  assert(!r.hasSessions(2))
+})
+
 test('a segment restored and removed since is gone to who tells of it late', () => {
   const r = populated()
   r.restoreSegment(11, segid, offer)
@@ -100,6 +121,20 @@ test('an awaited segment is given up once, to all who told of it', () => {
   r.heldElsewhere(3, segid, incarnation)
   assert.deepEqual(r.giveUpAwaited(segid).sort(), [2, 3])
   assert.deepEqual(r.giveUpAwaited(segid), [])
+})
+
+test('a process may await so many segments, and one given up makes room', () => {
+  const r = populated({ segmentsPerGroup: 2 })
+  assert.equal(r.heldElsewhere(2, segid, incarnation), 'awaited')
+  assert.equal(r.heldElsewhere(2, segid + 1n, incarnation), 'awaited')
+  assert.throws(() => r.heldElsewhere(2, segid + 2n, incarnation), { code: 'EMFILE' })
+  assert(!r.isAwaited(segid + 2n))
+  assert.equal(r.heldElsewhere(2, segid, incarnation), 'awaited', 'again')
+  assert.equal(r.heldElsewhere(3, segid + 2n, incarnation), 'awaited', 'another process')
+  r.giveUpAwaited(segid)
+  assert.equal(r.heldElsewhere(2, segid + 2n, incarnation), 'awaited')
+  r.endGroup(2)
+  assert.equal(r.heldElsewhere(2, segid, incarnation), 'awaited')
 })
 
 test('a process that is gone awaits nothing', () => {

@@ -205,6 +205,18 @@ test('a session whose connection closed stays while something hangs on it', () =
   r.leaveSession(99)
 })
 
+test('a session left with something on it ends with the last of that', () => {
+  const r = populated()
+  const first = r.make(21, offer())
+  const permit = r.grant(31, first.segid, access.read)
+  r.leaveSession(21)
+  r.leaveSession(31)
+  r.release(3, permit.apid)
+  assert(!r.hasSessions(3))
+  r.remove(2, first.segid)
+  assert(!r.hasSessions(2))
+})
+
 test('the end of a process ends its segments, and tells the others, not itself', () => {
   const r = populated()
   const first = r.make(11, offer())
