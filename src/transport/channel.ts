@@ -44,6 +44,8 @@ export class Channel {
   readonly #waiting: Waiting[] = []
   #reading: Reading
   #paused = false
+  /** The socket takes nothing any more. */
+  #refused = false
   #closed = false
 
   constructor(socket: number, reading: Reading, events: ChannelEvents) {
@@ -133,15 +135,24 @@ export class Channel {
 
   /** False if the socket is full. */
   #trySend(bytes: Uint8Array, length: number, descriptors: readonly Descriptor[]): boolean {
+    if (this.#refused) return true
     try {
       const numbers = descriptors.length === 0 ? noNumbers : descriptors.map((descriptor) => descriptor.number)
       return kernel.send(this.#socket, bytes, length, numbers)
     } catch (error) {
-      // The peer is gone. Its end is told from the event loop, never from inside a send.
+      // The peer is gone. Its last words and its end are told from the event loop, never from inside a send.
       const failure = asXpmemError(error, 'send')
-      queueMicrotask(() => this.#end(failure))
+      this.#refused = true
+      queueMicrotask(() => this.#endAfterLastWords(failure))
       return true
     }
+  }
+
+  #endAfterLastWords(failure: XpmemError): void {
+    while (!this.#closed && this.#receiveOne()) {
+      // One after the other.
+    }
+    this.#end(failure)
   }
 
   #turn(happened: number): void {
@@ -160,23 +171,28 @@ export class Channel {
     this.#watch()
   }
 
-  #receiveOne(): void {
+  /** False when there is nothing more to receive now. */
+  #receiveOne(): boolean {
     let length: number
     try {
       length = kernel.receive(this.#socket, incoming, meta)
-    } catch (error) {
-      this.#end(asXpmemError(error, 'receive'))
-      return
+    } catch (thrown) {
+      const error = asXpmemError(thrown, 'receive')
+      // Said once by a peer that closed before it read all of ours, ahead of what it said itself.
+      if (error.code === 'ECONNRESET') return true
+      this.#end(error)
+      return false
     }
-    if (length < 0) return
+    if (length < 0) return false
     const count = meta[0] ?? 0
     const descriptors = count === 0 ? [] : Array.from(meta.subarray(3, 3 + count))
     if (length === 0) {
       closeAll(descriptors)
       this.#end(undefined)
-      return
+      return false
     }
     this.#take(length, descriptors)
+    return true
   }
 
   #take(length: number, descriptors: number[]): void {
