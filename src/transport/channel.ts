@@ -60,6 +60,11 @@ export class Channel {
     return this.#closed
   }
 
+  /** Whether messages wait for the socket to take them. */
+  get congested(): boolean {
+    return this.#waiting.length > 0
+  }
+
   set reading(value: Reading) {
     this.#reading = value
     this.#watch()
