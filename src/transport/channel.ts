@@ -17,6 +17,9 @@ interface Waiting {
   readonly descriptors: readonly Descriptor[]
 }
 
+/** Messages that are still heard of a peer that takes no more: as many as a socket holds, and not what it adds meanwhile. */
+const maxLastWords = 512
+
 const readable = 1
 const writable = 2
 
@@ -154,9 +157,7 @@ export class Channel {
   }
 
   #endAfterLastWords(failure: XpmemError): void {
-    while (!this.#closed && this.#receiveOne()) {
-      // One after the other.
-    }
+    for (let taken = 0; taken < maxLastWords && !this.#closed; taken += 1) if (!this.#receiveOne()) break
     this.#end(failure)
   }
 

@@ -44,9 +44,25 @@ test('an XpmemError says the call, what is wrong and the code', () => {
   assert.deepEqual([error.code, error.errno, error.call, error.cause], ['EACCES', constants.errno.EACCES, 'get', 1])
 })
 
-test('an XpmemError stays the same, whatever call it passes through', () => {
+test('an XpmemError of the same call stays the same', () => {
   const error = new XpmemError('ENOENT', 'attach', 'gone')
-  assert.equal(asXpmemError(error, 'get'), error)
+  assert.equal(asXpmemError(error, 'attach'), error)
+})
+
+test('an XpmemError of another call becomes one of this call, with the same code and reason', () => {
+  const cause = new XpmemError('ENOENT', 'attach', 'gone')
+  const error = asXpmemError(cause, 'get')
+  assert.deepEqual([error.code, error.call, error.reason, error.cause], ['ENOENT', 'get', 'gone', cause])
+})
+
+test('an argument of the wrong type is EINVAL', () => {
+  assert.equal(asXpmemError(new TypeError('length must be a number'), 'allocate').code, 'EINVAL')
+})
+
+test('the name of the system call is not said twice', () => {
+  const cause = Object.assign(new Error('connect: no such file'), { code: 'ENOENT', syscall: 'connect' })
+  assert.equal(asXpmemError(cause, 'connect').message, 'connect: no such file (ENOENT)')
+  assert.equal(asXpmemError(cause, 'open').message, 'open: connect: no such file (ENOENT)')
 })
 
 test('an error of the kernel keeps its code and becomes the cause', () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { chmodSync, chownSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { env, getuid } from 'node:process'
 import { type TestContext, test } from 'node:test'
-import { ensureRuntimeDirectory, runtimePaths } from '../../src/runtime-directory.js'
+import { checkRuntimeDirectory, ensureRuntimeDirectory, runtimePaths } from '../../src/runtime-directory.js'
 import { scratch } from './scratch.js'
 
 const isRoot = getuid?.() === 0
@@ -29,6 +29,7 @@ test('the paths of a partition lie in the directory that was asked for', () => {
     lock: '/a/b/p.1.lock',
     key: '/a/b/p.1.key',
     incarnation: '/a/b/p.1.incarnation',
+    isDefault: false,
   })
 })
 
@@ -37,8 +38,8 @@ test('an option counts before XPMEM_RUNTIME_DIR and XPMEM_PARTITION, and these b
   assert.equal(runtimePaths({}, 'open').socket, '/from/env/envy.sock')
   assert.equal(runtimePaths({ runtimeDir: '/option', partition: 'mine' }, 'open').socket, '/option/mine.sock')
   environment(t, { XPMEM_RUNTIME_DIR: '', XPMEM_PARTITION: '' })
-  const { directory, partition } = runtimePaths({}, 'open')
-  assert.equal(partition, 'default')
+  const { directory, partition, isDefault } = runtimePaths({}, 'open')
+  assert.deepEqual([partition, isDefault], ['default', true])
   assert.equal(directory, isRoot ? '/run/xpmem' : '/xdg/xpmem')
 })
 
@@ -89,6 +90,16 @@ test('a directory that others can write in is refused', (t) => {
     chmodSync(directory, mode)
     ensureRuntimeDirectory(paths, 'serve')
   }
+})
+
+test('a client that looks at a directory makes none, and refuses what the service would', (t) => {
+  const directory = join(scratch(t), 'd')
+  const paths = runtimePaths({ runtimeDir: directory }, 'open')
+  checkRuntimeDirectory(paths, 'open')
+  assert(!existsSync(directory))
+  mkdirSync(directory)
+  chmodSync(directory, 0o777)
+  assert.throws(() => checkRuntimeDirectory(paths, 'open'), { code: 'EACCES', call: 'open' })
 })
 
 test('a link, and what is no directory, is refused', (t) => {
