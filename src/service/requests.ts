@@ -127,7 +127,7 @@ export class Requests {
 
   #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
     const { tokens, memories } = this.#context
-    const memory = new SegmentMemory()
+    const memory = new SegmentMemory(client.group.allowance)
     try {
       const offer = checkOffer(client.credentials, message)
       const backed = (message.flags & makeFlag.backed) !== 0

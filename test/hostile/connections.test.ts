@@ -2,48 +2,31 @@ import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { Partition } from '../../src/index.js'
+import { maxOpenFiles } from '../../src/service/processes.js'
 import { role } from '../../src/wire/schema.js'
 import { startActor } from '../support/actor.js'
 import { until } from '../support/until.js'
+import { crowdMain, startCrowd } from './crowd.js'
 import { memfd } from './files.js'
-import { assertFailure, descriptorCount, type Hostile, Scene } from './scene.js'
-
-const crowd = fileURLToPath(new URL('./crowd-main.js', import.meta.url))
+import { assertFailure, descriptorCount, Scene } from './scene.js'
 
 /** What one process may have. */
 const most = 256
 
-interface Outcome {
-  readonly welcome: number
-  readonly refused: number
-  readonly closed: number
-}
-
-async function startCrowd(hostile: Hostile, count: number): Promise<Outcome> {
-  const child = spawn(process.execPath, [crowd, hostile.scene.service.socket, String(count)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const exited = once(child, 'exit')
-  hostile.after(async () => {
-    child.kill('SIGKILL')
-    await exited
-  })
-  child.stdout.setEncoding('utf8')
-  const [line] = (await once(child.stdout, 'data')) as [string]
-  return JSON.parse(line) as Outcome
-}
-
 test('crowds of connections', async (t) => {
   const scene = await Scene.start(t)
 
-  await scene.case(
+  // Half of what the service may have open is for connections.
+  const enough = maxOpenFiles() >= 8_192
+  if (!enough) t.diagnostic('too few open files for 2,000 connections: raise the limit (ulimit -Hn)')
+  const crowdCase = enough ? scene.case.bind(scene) : () => {}
+  await crowdCase(
     t,
     'two thousand connections of eight processes are held, and others share meanwhile',
     async (hostile) => {
       const outcomes = await Promise.all(Array.from({ length: 8 }, () => startCrowd(hostile, 250)))
-      assert.deepEqual(outcomes, Array(8).fill({ welcome: 125, refused: 0, closed: 0 }))
+      assert.deepEqual(outcomes, Array(8).fill({ welcome: 250, refused: 0, closed: 0 }))
       assert.equal(descriptorCount(scene.service.pid) - scene.descriptorsAtRest, 8 * 251)
       await scene.bystanders.check()
       const actor = await startActor(t, { runtimeDir: scene.service.runtimeDir })
@@ -57,7 +40,7 @@ test('crowds of connections', async (t) => {
     'what one process connects beyond its share is refused with EMFILE, and no other process',
     async (hostile) => {
       const { welcome, refused, closed } = await startCrowd(hostile, 2_000)
-      assert.deepEqual({ welcome, refused, closed }, { welcome: most / 2, refused: 2_000 - most, closed: 0 })
+      assert.deepEqual({ welcome, refused, closed }, { welcome: most, refused: 2_000 - most, closed: 0 })
       assert.equal(descriptorCount(scene.service.pid) - scene.descriptorsAtRest, most + 1)
       await scene.bystanders.check()
     },
@@ -109,7 +92,7 @@ for (;;) try { new RawClient(process.argv[1]).close() } catch {}`
 
   await scene.case(t, 'connections killed at any stage leave nothing', async (hostile) => {
     for (let round = 0; round < 3; round += 1) {
-      const child = spawn(process.execPath, [crowd, scene.service.socket, '100'], {
+      const child = spawn(process.execPath, [crowdMain, scene.service.socket, '100'], {
         stdio: ['pipe', 'pipe', 'inherit'],
       })
       const exited = once(child, 'exit')

@@ -18,7 +18,10 @@ function open(runtimeDir: string): Promise<Partition> {
   return Partition.open({ runtimeDir, autoStart: false })
 }
 
-/** Runs the work and sees that this process has no more descriptors after it than before; memory that is collected meanwhile has some. */
+/**
+ * Runs the work and sees that this process has no more descriptors after it than before. It may have
+ * fewer: memory that is collected meanwhile had some.
+ */
 async function withoutLeak(work: () => Promise<void>): Promise<void> {
   const before = descriptorCount('self')
   await work()
