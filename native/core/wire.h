@@ -39,6 +39,7 @@
 #define XM_CODE_LIST 25
 #define XM_CODE_LISTING 26
 #define XM_CODE_GOODBYE 27
+#define XM_CODE_PING 28
 #define XM_CODE_SHARE 48
 #define XM_CODE_REVOKE 49
 #define XM_CODE_MOVE 50
@@ -290,6 +291,12 @@ struct xm_msg_goodbye {
 };
 _Static_assert(sizeof(struct xm_msg_goodbye) >= 8 && sizeof(struct xm_msg_goodbye) < 16, "goodbye");
 #define XM_BYTES_GOODBYE 8
+
+struct xm_msg_ping {
+    struct xm_header header;
+};
+_Static_assert(sizeof(struct xm_msg_ping) >= 8 && sizeof(struct xm_msg_ping) < 16, "ping");
+#define XM_BYTES_PING 8
 
 struct xm_msg_share {
     struct xm_header header;

@@ -26,6 +26,11 @@ export class AgentLink {
     this.#channel = channel
   }
 
+  /** The agent has not read what it was asked before. */
+  get congested(): boolean {
+    return this.#channel.congested
+  }
+
   /** Rejects with what the agent said, ETIMEDOUT after `timeoutMs`, or ECONNRESET if it goes away. */
   request<N extends MessageName>(name: N, input: MessageInput<N>, timeoutMs: number): Promise<AgentAnswer> {
     if (this.#channel.closed) return Promise.reject(new XpmemError('ECONNRESET', name, 'the agent is gone'))

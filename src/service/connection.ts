@@ -142,9 +142,11 @@ export class Connection {
     if (work === undefined) return
     this.#underWay += 1
     if (this.#underWay === maxRequestsUnderWay) this.channel.pause()
-    void work.finally(() => {
-      this.#underWay -= 1
-      if (this.#underWay === maxRequestsUnderWay - 1) this.channel.resume()
-    })
+    void work
+      .catch((error) => this.refuse(message.request, asXpmemError(error, message.name)))
+      .finally(() => {
+        this.#underWay -= 1
+        if (this.#underWay === maxRequestsUnderWay - 1) this.channel.resume()
+      })
   }
 }

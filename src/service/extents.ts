@@ -22,32 +22,71 @@ function follows(left: Extent, right: Extent): boolean {
   return end(left) === right.offset && left.file === right.file && left.fileOffset + left.length === right.fileOffset
 }
 
+function joined(pieces: readonly Extent[]): Extent[] {
+  const result: Extent[] = []
+  for (const piece of pieces) {
+    const last = result.at(-1)
+    if (last !== undefined && follows(last, piece)) {
+      result[result.length - 1] = { ...last, length: last.length + piece.length }
+    } else {
+      result.push(piece)
+    }
+  }
+  return result
+}
+
 /** Which parts of a segment lie in files already: sorted, without overlap, joined where they can be. */
 export class ExtentMap {
   #extents: Extent[] = []
 
+  get size(): number {
+    return this.#extents.length
+  }
+
   /** Adds a piece; it replaces what was known of the same offsets. */
   insert(added: Extent): void {
-    const before = this.#extents.filter((extent) => extent.offset < added.offset)
-    const after = this.#extents.filter((extent) => end(extent) > end(added))
-    const kept = [
-      ...before.map((extent) => part(extent, extent.offset, Math.min(end(extent), added.offset))),
-      added,
-      ...after.map((extent) => part(extent, Math.max(extent.offset, end(added)), end(extent))),
-    ]
-    const joined: Extent[] = []
-    for (const extent of kept) {
-      const last = joined.at(-1)
-      if (last !== undefined && follows(last, extent)) joined[joined.length - 1] = part(last, last.offset, end(extent))
-      else joined.push(extent)
+    const first = this.#endingAfter(added.offset)
+    let beyond = first
+    for (let next = this.#extents[beyond]; next !== undefined && next.offset < end(added); ) {
+      beyond += 1
+      next = this.#extents[beyond]
     }
-    // A copy has no spare room, which every segment would keep.
-    this.#extents = joined.slice()
+    const replaced = this.#extents.slice(first, beyond)
+    const [left, right] = [replaced[0], replaced.at(-1)]
+    const pieces = [added]
+    if (left !== undefined && left.offset < added.offset) pieces.unshift(part(left, left.offset, added.offset))
+    if (right !== undefined && end(right) > end(added)) pieces.push(part(right, end(added), end(right)))
+    const [before, after] = [this.#extents[first - 1], this.#extents[beyond]]
+    const from = before === undefined ? first : first - 1
+    const to = after === undefined ? beyond : beyond + 1
+    if (before !== undefined) pieces.unshift(before)
+    if (after !== undefined) pieces.push(after)
+    const replacement = joined(pieces)
+    // A copy has no spare room, which each of many small maps would keep; a large one is not copied.
+    if (this.#extents.length < 64) this.#extents = this.#extents.toSpliced(from, to - from, ...replacement)
+    else this.#extents.splice(from, to - from, ...replacement)
+  }
+
+  /** The position of the first piece that ends after the offset. */
+  #endingAfter(offset: number): number {
+    let low = 0
+    let high = this.#extents.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (end(this.#extents[middle] as Extent) > offset) high = middle
+      else low = middle + 1
+    }
+    return low
   }
 
   /** The pieces that touch the range, whole. */
   touching(offset: number, length: number): Extent[] {
-    return this.#extents.filter((extent) => extent.offset < offset + length && end(extent) > offset)
+    const found: Extent[] = []
+    for (let index = this.#endingAfter(offset); ; index += 1) {
+      const extent = this.#extents[index]
+      if (extent === undefined || extent.offset >= offset + length) return found
+      found.push(extent)
+    }
   }
 
   /** The first offset in the range that is in no file, or undefined if all of it is. */

@@ -1,14 +1,23 @@
 import { XpmemError } from '../errors.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
 import type { AgentLink } from './agent-link.js'
+import type { MemoryAllowance } from './allowance.js'
 import { startTimeOf } from './processes.js'
 import type { GroupId } from './registry.js'
+
+interface GroupFacts {
+  readonly id: GroupId
+  readonly pid: number
+  readonly start: bigint
+  readonly allowance: MemoryAllowance
+}
 
 /** A process that the service knows, for as long as its pidfd says that it lives. */
 export class ThreadGroup {
   readonly id: GroupId
   readonly pid: number
   readonly start: bigint
+  readonly allowance: MemoryAllowance
   readonly #pidfd: number
   readonly #poll: Poll
   agent: AgentLink | undefined
@@ -16,10 +25,11 @@ export class ThreadGroup {
   #gone = false
   #agentWaiters: (() => void)[] = []
 
-  constructor(id: GroupId, pid: number, start: bigint, pidfd: number, onGone: (group: ThreadGroup) => void) {
-    this.id = id
-    this.pid = pid
-    this.start = start
+  constructor(facts: GroupFacts, pidfd: number, onGone: (group: ThreadGroup) => void) {
+    this.id = facts.id
+    this.pid = facts.pid
+    this.start = facts.start
+    this.allowance = facts.allowance
     this.#pidfd = pidfd
     this.#poll = kernel.poll(pidfd, () => {
       this.close()
@@ -67,11 +77,18 @@ export class ThreadGroup {
 export class Groups {
   readonly #byPid = new Map<number, ThreadGroup>()
   readonly #byId = new Map<GroupId, ThreadGroup>()
+  readonly #allowance: () => MemoryAllowance
   readonly #onGone: (group: ThreadGroup) => void
   #nextId = 1
 
-  constructor(onGone: (group: ThreadGroup) => void) {
+  /** `allowance`: what the memory of one process may take. */
+  constructor(allowance: () => MemoryAllowance, onGone: (group: ThreadGroup) => void) {
+    this.#allowance = allowance
     this.#onGone = onGone
+  }
+
+  get count(): number {
+    return this.#byId.size
   }
 
   get(id: GroupId): ThreadGroup | undefined {
@@ -131,7 +148,8 @@ export class Groups {
   }
 
   #add(pid: number, start: bigint, pidfd: number): ThreadGroup {
-    const group = new ThreadGroup(this.#nextId, pid, start, pidfd, (gone) => this.#gone(gone))
+    const facts = { id: this.#nextId, pid, start, allowance: this.#allowance() }
+    const group = new ThreadGroup(facts, pidfd, (gone) => this.#gone(gone))
     this.#nextId += 1
     this.#byPid.set(pid, group)
     this.#byId.set(group.id, group)

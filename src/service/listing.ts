@@ -25,7 +25,9 @@ export async function collectHoldings(registry: Registry, groups: Groups): Promi
   await Promise.all(
     [...registry.holders()].map(async (id) => {
       try {
-        const answer = await groups.get(id)?.agent?.request('report', {}, reportTimeoutMs)
+        const agent = groups.get(id)?.agent
+        // Whoever may list could make questions pile up for one that does not read.
+        const answer = agent?.congested ? undefined : await agent?.request('report', {}, reportTimeoutMs)
         closeAll(answer?.descriptors ?? [])
         if (answer?.message.name !== 'holdings') {
           unknown = true

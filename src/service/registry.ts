@@ -40,6 +40,8 @@ interface SessionRecord {
   readonly group: GroupId
   readonly segments: Set<bigint>
   readonly permits: Set<bigint>
+  /** Its connection is closed. */
+  left: boolean
 }
 
 interface SegmentRecord {
@@ -81,6 +83,8 @@ export class Registry {
   readonly #sessionsOf = new Map<GroupId, Set<SessionId>>()
   /** Holders, told by their agents, of segments whose owners have not come back yet. */
   readonly #awaited = new Map<bigint, Set<GroupId>>()
+  /** How many of these each holder told of. */
+  readonly #awaitedBy = new Map<GroupId, number>()
   /** Restored segments that were removed since: a holder that comes back late is told so. */
   readonly #removedAfterRestore = new Set<bigint>()
 
@@ -95,7 +99,7 @@ export class Registry {
   }
 
   openSession(session: SessionId, group: GroupId): void {
-    this.#sessions.set(session, { group, segments: new Set(), permits: new Set() })
+    this.#sessions.set(session, { group, segments: new Set(), permits: new Set(), left: false })
     const sessions = this.#sessionsOf.get(group)
     if (sessions === undefined) this.#sessionsOf.set(group, new Set([session]))
     else sessions.add(session)
@@ -114,8 +118,8 @@ export class Registry {
     const known = this.#segments.get(segid)
     if (known === undefined) return this.#addSegment(session, segid, offer, true)
     if (known.segment.owner !== group) fail('EACCES', 'make', 'the segid belongs to another process')
-    this.#sessions.get(known.session)?.segments.delete(segid)
     this.#session(session).segments.add(segid)
+    if (known.session !== session) this.#forget(known.session, 'segments', segid)
     known.session = session
     return known.segment
   }
@@ -171,8 +175,8 @@ export class Registry {
     const known = this.#permits.get(apid)
     if (known === undefined) return this.#addPermit(session, { apid, segid, holder: group, access })
     if (known.permit.holder !== group) fail('EACCES', 'restore', 'the apid belongs to another process')
-    this.#sessions.get(known.session)?.permits.delete(apid)
     this.#session(session).permits.add(apid)
+    if (known.session !== session) this.#forget(known.session, 'permits', apid)
     known.session = session
     return known.permit
   }
@@ -181,6 +185,10 @@ export class Registry {
     this.#permits.set(permit.apid, { permit, session })
     this.#session(session).permits.add(permit.apid)
     return permit
+  }
+
+  hasPermit(apid: bigint): boolean {
+    return this.#permits.has(apid)
   }
 
   /** ENOENT for an unknown or released permit, EACCES for another process's. */
@@ -200,7 +208,7 @@ export class Registry {
     const record = this.#permits.get(apid)
     if (record === undefined) return
     this.#permits.delete(apid)
-    this.#sessions.get(record.session)?.permits.delete(apid)
+    this.#forget(record.session, 'permits', apid)
     const { segid, holder } = record.permit
     const holders = this.#segments.get(segid)?.holders
     const permits = holders?.get(holder)
@@ -223,21 +231,33 @@ export class Registry {
    * segment has ended and the process must be told; 'awaited': its owner has not come back yet.
    */
   heldElsewhere(group: GroupId, segid: bigint, currentIncarnation: number): 'known' | 'gone' | 'awaited' {
-    if (this.#segments.has(segid)) {
-      this.hold(group, segid, toldByAgent)
+    const record = this.#segments.get(segid)
+    if (record !== undefined) {
+      // Who holds a segment made under this service is known, whatever somebody says.
+      if (record.segment.restored) this.hold(group, segid, toldByAgent)
       return 'known'
     }
     if (this.#removedAfterRestore.has(segid)) return 'gone'
     if (unpackId(segid).incarnation === currentIncarnation) return 'gone'
     const holders = this.#awaited.get(segid) ?? new Set()
+    if (holders.has(group)) return 'awaited'
+    const told = this.#awaitedBy.get(group) ?? 0
+    if (told >= this.#limits.segmentsPerGroup) fail('EMFILE', 'held', 'the process tells of more segments than can be')
+    this.#awaitedBy.set(group, told + 1)
     this.#awaited.set(segid, holders.add(group))
     return 'awaited'
+  }
+
+  /** Whether somebody holds the segment and its owner has not come back. */
+  isAwaited(segid: bigint): boolean {
+    return this.#awaited.has(segid)
   }
 
   /** The owner of an awaited segment is gone: who must be told. */
   giveUpAwaited(segid: bigint): GroupId[] {
     const holders = [...(this.#awaited.get(segid) ?? [])]
     this.#awaited.delete(segid)
+    for (const holder of holders) this.#awaitedBy.set(holder, (this.#awaitedBy.get(holder) ?? 0) - 1)
     return holders
   }
 
@@ -264,7 +284,7 @@ export class Registry {
     const { segment, holders } = record
     this.#segments.delete(segid)
     if (segment.name !== '') this.#names.delete(segment.name)
-    this.#sessions.get(record.session)?.segments.delete(segid)
+    this.#forget(record.session, 'segments', segid)
     if (segment.restored) this.#removedAfterRestore.add(segid)
     return { segment, holders: [...(holders?.keys() ?? [])] }
   }
@@ -288,7 +308,15 @@ export class Registry {
   /** Keeps a session whose connection closed only as long as something hangs on it. */
   leaveSession(session: SessionId): void {
     const record = this.#sessions.get(session)
-    if (record !== undefined && record.segments.size === 0 && record.permits.size === 0) this.endSession(session)
+    if (record === undefined) return
+    record.left = true
+    if (record.segments.size === 0 && record.permits.size === 0) this.endSession(session)
+  }
+
+  #forget(session: SessionId, kind: 'segments' | 'permits', id: bigint): void {
+    const record = this.#sessions.get(session)
+    record?.[kind].delete(id)
+    if (record?.left) this.leaveSession(session)
   }
 
   /** The process is gone. */
@@ -296,9 +324,11 @@ export class Registry {
     const ended = [...(this.#sessionsOf.get(group) ?? [])].flatMap((session) => this.endSession(session))
     this.#sessionsOf.delete(group)
     for (const { holders } of this.#segments.values()) holders?.delete(group)
-    for (const [segid, holders] of this.#awaited) {
-      holders.delete(group)
-      if (holders.size === 0) this.#awaited.delete(segid)
+    if (this.#awaitedBy.delete(group)) {
+      for (const [segid, holders] of this.#awaited) {
+        holders.delete(group)
+        if (holders.size === 0) this.#awaited.delete(segid)
+      }
     }
     return ended.map(({ segment, holders }) => ({ segment, holders: holders.filter((holder) => holder !== group) }))
   }

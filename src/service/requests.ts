@@ -92,7 +92,7 @@ export class Requests {
 
   #sendFailure(client: Client, message: Message, thrown: unknown): void {
     const error = asXpmemError(thrown, message.name)
-    client.channel.send('failure', message.request, { errno: error.errno, text: error.reason })
+    client.channel.send('failure', message.request, { errno: error.errno, text: error.reason.slice(0, maxFailureText) })
   }
 
   #answer(client: Client, message: Message, work: () => Reply): undefined {
@@ -127,7 +127,7 @@ export class Requests {
 
   #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
     const { tokens, memories } = this.#context
-    const memory = new SegmentMemory()
+    const memory = new SegmentMemory(client.group.allowance)
     try {
       const offer = checkOffer(client.credentials, message)
       const backed = (message.flags & makeFlag.backed) !== 0
@@ -202,11 +202,14 @@ export class Requests {
   }
 
   #restore(client: Client, message: Message & { name: 'restore' }): Reply {
-    const { registry, tokens, groups } = this.#context
+    const { registry, tokens, groups, ids } = this.#context
     const permit = { apid: message.apid, segid: message.segid, access: message.access, holder: client.group.id }
     const facts = permitFacts(permit, client, message.ownerPid, message.ownerStart)
     if (!tokens.verify({ high: message.tokenHigh, low: message.tokenLow }, 'permit', facts)) {
       fail('EACCES', 'restore', 'this service never gave the apid to this process')
+    }
+    if (unpackId(message.apid).incarnation === ids.incarnation && !registry.hasPermit(message.apid)) {
+      fail('ENOENT', 'restore', 'the permit was released')
     }
     if (!registry.has(message.segid) && groups.ofPid(message.ownerPid, message.ownerStart) === undefined) {
       fail('ENOENT', 'restore', "the segment's owner is gone")
@@ -325,6 +328,9 @@ function permitFacts(permit: Permit, client: Client, ownerPid: number, ownerStar
   const { group } = client
   return [permit.apid, permit.segid, permit.access, group.pid, group.start, ownerPid, ownerStart]
 }
+
+/** Characters of a failure's text at the most; what a client or an agent said may be in it. */
+const maxFailureText = 1_000
 
 function checkOffer(who: Credentials, message: Message & { name: 'make' }): Offer {
   const { address, length, dataLength, mode, text: name } = message

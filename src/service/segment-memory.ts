@@ -3,6 +3,7 @@ import { kernel } from '../kernel/index.js'
 import { closeAll, Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
 import { access, maxDescriptors } from '../wire/schema.js'
+import type { MemoryAllowance } from './allowance.js'
 import { ExtentMap } from './extents.js'
 
 /** F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW: the size stays, so no access past the end can raise SIGBUS. */
@@ -14,6 +15,12 @@ interface SharedFile {
   readonly readwrite: Descriptor
   readonly readonly: Descriptor
 }
+
+/** A piece in the middle of another makes three of one. */
+const mostAddedByOne = 2
+
+/** Pieces a segment's memory may lie in, so that no owner fills the service with them. */
+const maxExtents = 32_768
 
 function malformed(what: string): XpmemError {
   return new XpmemError('EPROTO', 'share', what)
@@ -50,8 +57,13 @@ export class SegmentMemory {
   readonly #extents = new ExtentMap()
   #files: SharedFile[] = []
   #closed = false
+  readonly #allowance: MemoryAllowance
   /** Requests for the same segment's memory follow each other. */
   turn: Promise<void> = noTurn
+
+  constructor(allowance: MemoryAllowance) {
+    this.#allowance = allowance
+  }
 
   get closed(): boolean {
     return this.#closed
@@ -74,15 +86,34 @@ export class SegmentMemory {
         if (pair === undefined) throw malformed('an extent names a descriptor that did not come')
         checkRow(row, askedLength, pair.size)
       }
+      const named = new Set(rows.map((row) => row.descriptor))
+      if (named.size < pairs.length) throw malformed('a memfd came that no extent lies in')
+      this.#takeRoom(pairs, rows.length)
     } catch (error) {
       closeAll(descriptors)
       throw error
     }
     const files = pairs.map((pair, index) => this.#keepFile(pair, descriptors.slice(2 * index, 2 * index + 2)))
+    const before = this.#extents.size
     for (const row of rows) {
       const file = files[row.descriptor] as number
       this.#extents.insert({ offset: base + row.offset, length: row.length, file, fileOffset: row.fileOffset })
     }
+    this.#allowance.extents.give(before + rows.length * mostAddedByOne - this.#extents.size)
+  }
+
+  /** EMFILE or EFBIG if the owner has too much already. Room for more pieces than may come of the rows is given back. */
+  #takeRoom(pairs: readonly { identity: string }[], rowCount: number): void {
+    const fresh = new Set(pairs.map((pair) => pair.identity))
+    for (const { identity } of this.#files) fresh.delete(identity)
+    const pieces = rowCount * mostAddedByOne
+    const { files, extents } = this.#allowance
+    if (this.#extents.size + rowCount > maxExtents || !extents.take(pieces)) {
+      throw new XpmemError('EFBIG', 'share', 'the memory lies in too many pieces')
+    }
+    if (files.take(fresh.size)) return
+    extents.give(pieces)
+    throw new XpmemError('EMFILE', 'share', 'the owner has as many memfds as one process may, or all have together')
   }
 
   #keepFile(pair: { identity: string; size: number }, descriptors: readonly number[]): number {
@@ -128,6 +159,8 @@ export class SegmentMemory {
 
   close(): void {
     this.#closed = true
+    this.#allowance.extents.give(this.#extents.size)
+    this.#allowance.files.give(this.#files.length)
     this.#extents.clear()
     for (const file of this.#files.splice(0)) {
       file.readwrite.release()

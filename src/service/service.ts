@@ -8,6 +8,7 @@ import type { Channel } from '../transport/channel.js'
 import { closeAll } from '../transport/descriptor.js'
 import type { Message } from '../wire/codec.js'
 import { reason } from '../wire/schema.js'
+import { Allowance } from './allowance.js'
 import { type Client, Connection, type ConnectionHost } from './connection.js'
 import { Groups, type ThreadGroup } from './groups.js'
 import { IdSource } from './identity.js'
@@ -37,6 +38,9 @@ const recoveryMs = 2_000
 /** Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn. */
 const backlog = 1_024
 
+/** Connections accepted before those that there are have their turn. */
+const acceptsPerTurn = 16
+
 /** Connections one process may have: one for each thread that uses xpmem, and its agent's. */
 const maxConnectionsPerGroup = 256
 
@@ -46,9 +50,23 @@ const maxHeldRows = 65_536
 /** Processes that an agent may name as owners, beside those that are connected: each takes a pidfd. */
 const maxAwaitedOwners = 256
 
-/** A segment takes two descriptors; one process may take a quarter of those the service can have. */
-function limitsOf(openFiles: number): Limits {
-  return { segmentsPerGroup: Math.min(65_536, Math.floor(openFiles / 8)), permitsPerGroup: 1_048_576 }
+/** Pieces that the memory of one process's segments may lie in. */
+const maxExtentsPerGroup = 262_144
+
+/**
+ * What the service's descriptors go to: up to half for connections and pidfds, up to 3/8 for memfds,
+ * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
+ * message never comes without its descriptors.
+ */
+function limitsOf(openFiles: number): Limits & { connections: number; files: number; filesPerGroup: number } {
+  const filesPerGroup = Math.floor(openFiles / 8)
+  return {
+    segmentsPerGroup: Math.min(65_536, filesPerGroup),
+    permitsPerGroup: 1_048_576,
+    connections: Math.floor(openFiles / 2),
+    files: Math.floor((openFiles * 3) / 16),
+    filesPerGroup,
+  }
 }
 
 /** The XPMEM service of a partition. */
@@ -64,6 +82,7 @@ export class Service implements ConnectionHost {
   readonly #requests: Requests
   readonly #memories = new Map<bigint, SegmentMemory>()
   readonly #connections = new Set<Connection>()
+  readonly #maxConnections: number
   /** Segments whose owners live but have not come back yet, by owner. */
   readonly #awaitedOf = new Map<ThreadGroup, Set<bigint>>()
   /** What each agent has told since its hello, so that none can tell without end. */
@@ -94,8 +113,15 @@ export class Service implements ConnectionHost {
       )
     }
     this.#ids = new IdSource(paths.incarnation, partitionId, Date.now)
-    this.#registry = new Registry(() => this.#ids.next(), limitsOf(maxOpenFiles()))
-    this.#groups = new Groups((group) => this.#groupGone(group))
+    const limits = limitsOf(maxOpenFiles())
+    this.#maxConnections = limits.connections
+    this.#registry = new Registry(() => this.#ids.next(), limits)
+    const files = new Allowance(limits.files)
+    const allowance = () => ({
+      files: new Allowance(limits.filesPerGroup, files),
+      extents: new Allowance(maxExtentsPerGroup),
+    })
+    this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
     this.#revoker = new Revoker({ groups: this.#groups, agentTimeoutMs, cutOff: (group) => this.#cutOff(group) })
     this.#recovering = this.#ids.hasSurvivors
     this.#recovery = this.#recover()
@@ -151,7 +177,7 @@ export class Service implements ConnectionHost {
   }
 
   #accept(): void {
-    for (;;) {
+    for (let taken = 0; taken < acceptsPerTurn; taken += 1) {
       let socket: number
       try {
         socket = kernel.accept(this.#listener)
@@ -189,6 +215,9 @@ export class Service implements ConnectionHost {
     connection.group.connections += 1
     if (connection.group.connections > maxConnectionsPerGroup) {
       const why = `this process has ${maxConnectionsPerGroup} connections, which is the most one may have`
+      connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
+    } else if (this.#connections.size + this.#groups.count > this.#maxConnections) {
+      const why = 'the service has as many connections as its open-file limit allows: raise it (ulimit -n)'
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
     }
   }
@@ -248,16 +277,30 @@ export class Service implements ConnectionHost {
     this.#awaitedOf.set(owner, awaited.add(segid))
   }
 
+  /** Segments that nobody waits for any more, since who held them has gone, are not waited for. */
+  #pruneAwaited(): void {
+    for (const [owner, segids] of this.#awaitedOf) {
+      for (const segid of segids) if (!this.#registry.isAwaited(segid)) segids.delete(segid)
+      if (segids.size > 0) continue
+      this.#awaitedOf.delete(owner)
+      this.#forgetIfIdle(owner)
+    }
+  }
+
+  #forgetIfIdle(group: ThreadGroup): void {
+    if (group.connections > 0 || this.#registry.hasSessions(group.id) || this.#awaitedOf.has(group)) return
+    this.#registry.endGroup(group.id)
+    this.#groups.forget(group)
+    this.#pruneAwaited()
+  }
+
   closed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return
     const { group } = connection
     group.connections -= 1
     this.#registry.leaveSession(connection.session)
     if (group.agent === undefined) this.#told.delete(group)
-    if (group.connections === 0 && !this.#registry.hasSessions(group.id) && !this.#awaitedOf.has(group)) {
-      this.#registry.endGroup(group.id)
-      this.#groups.forget(group)
-    }
+    this.#forgetIfIdle(group)
     this.#watchIdle()
   }
 
@@ -274,6 +317,7 @@ export class Service implements ConnectionHost {
       void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
     }
     this.#awaitedOf.delete(group)
+    this.#pruneAwaited()
     this.#watchIdle()
   }
 

@@ -17,6 +17,9 @@ interface Waiting {
   readonly descriptors: readonly Descriptor[]
 }
 
+/** Messages that are still heard of a peer that takes no more: as many as a socket holds, and not what it adds meanwhile. */
+const maxLastWords = 512
+
 const readable = 1
 const writable = 2
 
@@ -44,6 +47,8 @@ export class Channel {
   readonly #waiting: Waiting[] = []
   #reading: Reading
   #paused = false
+  /** The socket takes nothing any more. */
+  #refused = false
   #closed = false
 
   constructor(socket: number, reading: Reading, events: ChannelEvents) {
@@ -56,6 +61,11 @@ export class Channel {
 
   get closed(): boolean {
     return this.#closed
+  }
+
+  /** Whether messages wait for the socket to take them. */
+  get congested(): boolean {
+    return this.#waiting.length > 0
   }
 
   set reading(value: Reading) {
@@ -133,15 +143,22 @@ export class Channel {
 
   /** False if the socket is full. */
   #trySend(bytes: Uint8Array, length: number, descriptors: readonly Descriptor[]): boolean {
+    if (this.#refused) return true
     try {
       const numbers = descriptors.length === 0 ? noNumbers : descriptors.map((descriptor) => descriptor.number)
       return kernel.send(this.#socket, bytes, length, numbers)
     } catch (error) {
-      // The peer is gone. Its end is told from the event loop, never from inside a send.
+      // The peer is gone. Its last words and its end are told from the event loop, never from inside a send.
       const failure = asXpmemError(error, 'send')
-      queueMicrotask(() => this.#end(failure))
+      this.#refused = true
+      queueMicrotask(() => this.#endAfterLastWords(failure))
       return true
     }
+  }
+
+  #endAfterLastWords(failure: XpmemError): void {
+    for (let taken = 0; taken < maxLastWords && !this.#closed; taken += 1) if (!this.#receiveOne()) break
+    this.#end(failure)
   }
 
   #turn(happened: number): void {
@@ -160,23 +177,28 @@ export class Channel {
     this.#watch()
   }
 
-  #receiveOne(): void {
+  /** False when there is nothing more to receive now. */
+  #receiveOne(): boolean {
     let length: number
     try {
       length = kernel.receive(this.#socket, incoming, meta)
-    } catch (error) {
-      this.#end(asXpmemError(error, 'receive'))
-      return
+    } catch (thrown) {
+      const error = asXpmemError(thrown, 'receive')
+      // Said once by a peer that closed before it read all of ours, ahead of what it said itself.
+      if (error.code === 'ECONNRESET') return true
+      this.#end(error)
+      return false
     }
-    if (length < 0) return
+    if (length < 0) return false
     const count = meta[0] ?? 0
     const descriptors = count === 0 ? [] : Array.from(meta.subarray(3, 3 + count))
     if (length === 0) {
       closeAll(descriptors)
       this.#end(undefined)
-      return
+      return false
     }
     this.#take(length, descriptors)
+    return true
   }
 
   #take(length: number, descriptors: number[]): void {
