@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { Got, Made } from '../conformance/face.js'
 import { startActor } from '../support/actor.js'
 import { startService } from '../support/service.js'
+import { stop } from '../support/stop.js'
 import { until } from '../support/until.js'
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
@@ -18,7 +19,7 @@ test('a stopped owner: attachments go on, memory of regions is still given, live
   await owner.call('write', region, 0, Buffer.from('asleep'))
   const permit = await consumer.call<Got>('get', made.segid, 'readwrite')
   const attachment = await consumer.call<number>('attach', permit.handle)
-  owner.child.kill('SIGSTOP')
+  await stop(owner.pid)
   assert.equal(text(await consumer.call('read', attachment, 0, 6)), 'asleep')
   await consumer.call('write', attachment, 0, Buffer.from('dreams'))
   const other = await consumer.call<Got>('get', made.segid)
@@ -42,7 +43,7 @@ test('a stopped attacher sees nothing of the memory after remove, and is revoked
     const attachment = await consumer.call<number>('attach', permit.handle)
     const address = await consumer.call<bigint>('addressOf', attachment)
     assert.equal(text(await consumer.call('read', attachment, 5000, 6)), 'before')
-    consumer.child.kill('SIGSTOP')
+    await stop(consumer.pid)
     await owner.call('remove', made.handle)
     await owner.call('write', memory, 5000, Buffer.from('after!'))
     assert.equal(text(await owner.call('peek', consumer.pid, address + 5000n, 6)), 'before')

@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test'
 import type { Got, Made } from '../conformance/face.js'
 import { type Actor, startActor } from '../support/actor.js'
 import { runtimeDirectory, startService } from '../support/service.js'
+import { stop } from '../support/stop.js'
 import { until } from '../support/until.js'
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
@@ -67,7 +68,7 @@ test('an owner that dies while no service runs: its attachers hear of it from th
 test('an owner that is stopped while the service restarts is waited for', async (t) => {
   const { runtimeDir, service, owner, consumer, region, attachment } = await scene(t)
   await service.end('SIGKILL')
-  owner.child.kill('SIGSTOP')
+  await stop(owner.pid)
   await startService(t, { runtimeDir })
   await back(consumer)
   owner.child.kill('SIGCONT')
@@ -82,7 +83,7 @@ test('an owner that is stopped while the service restarts is waited for', async 
 
 test('calls that wait when the service dies get their answer from the next one', async (t) => {
   const { runtimeDir, service, owner, consumer, made, permit } = await scene(t)
-  service.child.kill('SIGSTOP')
+  await stop(service.pid)
   const region = await owner.call<number>('allocate', 4096)
   const calls = [
     consumer.call<Got>('get', made.segid),
@@ -105,7 +106,7 @@ test('a call that waits for a service that does not come back ends with ETIMEDOU
 
 test('a service that is stopped for good: a waiting call ends with ETIMEDOUT', async (t) => {
   const { service, consumer, made } = await scene(t)
-  service.child.kill('SIGSTOP')
+  await stop(service.pid)
   await assert.rejects(consumer.call('get', made.segid), { code: 'ETIMEDOUT' })
 })
 
@@ -126,6 +127,6 @@ test('clients that may start the service do so when it dies, and it leaves when 
 
 test('opening a partition whose service is stopped ends with ETIMEDOUT', async (t) => {
   const service = await startService(t)
-  service.child.kill('SIGSTOP')
+  await stop(service.pid)
   await assert.rejects(startActor(t, { runtimeDir: service.runtimeDir }), { code: 'ETIMEDOUT' })
 })
