@@ -1,7 +1,7 @@
 import { lstatSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { env, geteuid } from 'node:process'
-import { XpmemError } from './errors.js'
+import { asXpmemError, XpmemError } from './errors.js'
 
 export const defaultPartition = 'default'
 
@@ -78,7 +78,13 @@ export function runtimePaths(options: RuntimeOptions, call: string): RuntimePath
  */
 export function ensureRuntimeDirectory(paths: RuntimePaths, call: string): void {
   const shared = paths.directory === '/run/xpmem'
-  mkdirSync(paths.directory, { recursive: true, mode: shared ? 0o755 : 0o700 })
+  try {
+    // Its last part only: mkdir's `recursive` never returns where a file system refuses with ENOENT, as /proc does.
+    mkdirSync(paths.directory, { mode: shared ? 0o755 : 0o700 })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code !== 'EEXIST') throw new XpmemError(asXpmemError(error, call).code, call, message, { cause: error })
+  }
   checkRuntimeDirectory(paths, call)
 }
 

@@ -23,10 +23,15 @@ export function lsCommand(): Command {
     })
 }
 
+/** Text of other users, without what a terminal would obey: control and format characters. */
+function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?')
+}
+
 function row(info: SegmentInfo): (string | number)[] {
   return [
     info.segid,
-    info.name || '-',
+    plain(info.name) || '-',
     info.owner.pid,
     info.owner.uid,
     info.mode.toString(8).padStart(4, '0'),
@@ -35,6 +40,6 @@ function row(info: SegmentInfo): (string | number)[] {
     info.permits,
     info.attachments ?? '?',
     formatBytes(info.memoryInUse),
-    info.owner.command,
+    plain(info.owner.command),
   ]
 }

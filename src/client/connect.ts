@@ -44,8 +44,10 @@ export async function connectOrStart(paths: RuntimePaths, autoStart: boolean, re
 }
 
 async function startAndConnect(paths: RuntimePaths, ref: boolean): Promise<number> {
-  const connected = new AbortController()
-  const until = new Promise((resolve) => connected.signal.addEventListener('abort', resolve, { once: true }))
+  let conclude = (_served: boolean) => {}
+  const until = new Promise<boolean>((resolve) => {
+    conclude = resolve
+  })
   let complaint: string | undefined
   const started = startService(paths, until).then((text) => {
     complaint = text
@@ -54,7 +56,10 @@ async function startAndConnect(paths: RuntimePaths, ref: boolean): Promise<numbe
     const deadline = performance.now() + startTimeoutMs
     for (let waitMs = firstRetryMs; performance.now() < deadline; waitMs = Math.min(waitMs * 2, maxRetryMs)) {
       const socket = tryConnect(paths)
-      if (socket !== undefined) return socket
+      if (socket !== undefined) {
+        conclude(true)
+        return socket
+      }
       if (complaint !== undefined)
         throw new XpmemError('ECONNREFUSED', 'open', `the service did not start: ${complaint}`)
       await sleep(waitMs, undefined, { ref })
@@ -65,7 +70,7 @@ async function startAndConnect(paths: RuntimePaths, ref: boolean): Promise<numbe
       `the service did not listen on ${paths.socket} within ${startTimeoutMs} ms`,
     )
   } finally {
-    connected.abort()
+    conclude(false)
     await started
   }
 }

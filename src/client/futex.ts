@@ -1,6 +1,9 @@
 import { asXpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 
+/** A thread that waits comes back to JavaScript this often, where `terminate` and `process.exit` can end it. */
+const sliceMs = 100
+
 /**
  * `Atomics.wait` for memory shared between processes: blocks this thread while the element is
  * `expected`, until another thread of any process wakes it or `timeoutMs` is over. `Atomics.wait`
@@ -12,8 +15,13 @@ export function wait(
   expected: number,
   timeoutMs = Number.POSITIVE_INFINITY,
 ): 'ok' | 'not-equal' | 'timed-out' {
+  const deadline = performance.now() + timeoutMs
   try {
-    return kernel.futexWait(array, index, expected, Number.isFinite(timeoutMs) ? Math.max(0, timeoutMs) : -1)
+    for (;;) {
+      const leftMs = Math.max(0, deadline - performance.now())
+      const outcome = kernel.futexWait(array, index, expected, Math.min(leftMs, sliceMs))
+      if (outcome !== 'timed-out' || leftMs <= sliceMs) return outcome
+    }
   } catch (error) {
     throw asXpmemError(error, 'wait')
   }

@@ -1,3 +1,4 @@
+import { asXpmemError, type XpmemError } from '../errors.js'
 import { type AgentHandle, type Backing, kernel } from '../kernel/index.js'
 import { Descriptor } from '../transport/descriptor.js'
 import { makeFlag } from '../wire/schema.js'
@@ -16,6 +17,14 @@ interface OwnSegment extends Spec {
   readonly tokenHigh: bigint
   readonly tokenLow: bigint
 }
+
+export interface LostSegment {
+  readonly segid: bigint
+  readonly why: XpmemError
+}
+
+/** What a service says that will not have a segment back. */
+const refusals = new Set(['EACCES', 'EEXIST', 'EINVAL', 'EMFILE'])
 
 /** The segments this thread has made: what it takes to make them known again, and the hold on their memory. */
 export class OwnSegments {
@@ -51,8 +60,30 @@ export class OwnSegments {
     }
   }
 
-  async restore(send: Session['request']): Promise<void> {
-    await Promise.all([...this.#segments].map(([segid, own]) => sendMake(send, own, { segid, ...own })))
+  /**
+   * Makes the segments known to a service that has forgotten. A name that somebody else took
+   * meanwhile is given up; a segment that the service refuses is lost, and the others are not.
+   */
+  async restore(send: Session['request']): Promise<LostSegment[]> {
+    const lost = await Promise.all([...this.#segments].map(([segid, own]) => this.#restoreOne(send, segid, own)))
+    return lost.filter((one) => one !== undefined)
+  }
+
+  async #restoreOne(send: Session['request'], segid: bigint, own: OwnSegment): Promise<LostSegment | undefined> {
+    try {
+      await sendMake(send, own, { segid, ...own })
+    } catch (thrown) {
+      const why = asXpmemError(thrown, 'make')
+      if (why.code === 'EEXIST' && own.name !== '') {
+        const nameless = { ...own, name: '' }
+        this.#segments.set(segid, nameless)
+        return this.#restoreOne(send, segid, nameless)
+      }
+      if (!refusals.has(why.code)) throw why
+      this.forget(segid)
+      return { segid, why }
+    }
+    return undefined
   }
 
   /** The memory is the owner's alone again. */

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
@@ -55,7 +55,15 @@ export interface PartitionEvents {
   disconnected: []
   /** The service is back and knows this process's segments and permits again. */
   reconnected: []
+  /**
+   * A segment could not be made known to the service that came back: nobody can get it any more, and
+   * why. It is as if it had been removed.
+   */
+  lost: [segid: SegmentId, why: XpmemError]
 }
+
+/** Attaches after which the event loop gets a turn. */
+const attachesPerTurn = 256
 
 /** How long `close` waits for a service that is gone to come back and remove the segments. */
 const closeWithoutServiceMs = 1_000
@@ -78,6 +86,9 @@ export class Partition extends EventEmitter<PartitionEvents> {
   })
   /** One object a permit, so that an attachment by apid keeps the same one reachable. */
   readonly #permitObjects = new Map<bigint, WeakRef<Permit>>()
+  readonly #making = new Set<Promise<unknown>>()
+  #attaches = 0
+  #closing: Promise<void> | undefined
   #closed = false
 
   private constructor(paths: RuntimePaths, agent: Agent, session: Session, segments: OwnSegments, permits: OwnPermits) {
@@ -109,17 +120,20 @@ export class Partition extends EventEmitter<PartitionEvents> {
     const segments = new OwnSegments(agent.handle)
     const permits = new OwnPermits(agent.handle)
     let session: Session | undefined
+    let partition: Partition | undefined
     try {
       session = await Session.open({
         paths,
         autoStart: options.autoStart ?? true,
         restore: async (send) => {
-          await segments.restore(send)
+          const lost = await segments.restore(send)
           await permits.restore(send)
+          for (const { segid, why } of lost) partition?.emit('lost', segid as SegmentId, why)
         },
       })
       await agent.whenConnected()
-      return new Partition(paths, agent, session, segments, permits)
+      partition = new Partition(paths, agent, session, segments, permits)
+      return partition
     } catch (error) {
       session?.close()
       agent.close()
@@ -170,9 +184,10 @@ export class Partition extends EventEmitter<PartitionEvents> {
     if (!Number.isSafeInteger(dataLength) || dataLength < 0 || dataLength > resolved.length) {
       fail('EINVAL', 'make', `dataLength is 0 to the ${resolved.length} bytes of the memory`)
     }
-    const segid = await this.#calling('make', () =>
-      this.#segments.make(this.#session.request, { source: resolved, mode, name, dataLength }),
-    )
+    this.#requireOpen('make')
+    const making = this.#segments.make(this.#session.request, { source: resolved, mode, name, dataLength })
+    this.#making.add(making)
+    const segid = await this.#calling('make', () => making.finally(() => this.#making.delete(making)))
     this.#updateKeepAlive()
     publish('make', () => ({ segid, name, length: resolved.length, mode }))
     return new Segment(this, {
@@ -222,6 +237,9 @@ export class Partition extends EventEmitter<PartitionEvents> {
     const { length = permit.length - offset } = options
     const pages = Math.ceil(length / kernel.pageSize) * kernel.pageSize
     checkAttachRange(permit, offset, pages, address)
+    // A loop that only ever awaits attaches would never let the event loop unmap what it drops.
+    this.#attaches += 1
+    if (this.#attaches % attachesPerTurn === 0) await setImmediate()
     const buffer = await this.#calling('attach', async () => {
       const map = () => this.#map(permit.apid, offset, pages, address, onOwnerExit === 'keep')
       const known = map()
@@ -315,16 +333,27 @@ export class Partition extends EventEmitter<PartitionEvents> {
    * Removes what this thread made, releases what it got, and disconnects. Harmless when it is closed.
    * Without a service, attachers elsewhere keep the memory until this process ends.
    */
-  async close(): Promise<void> {
-    if (this.#closed) return
-    const removed = Promise.allSettled(this.#segments.ids().map((segid) => this.remove(segid)))
-    if (this.connected) await removed
-    else await Promise.race([removed, sleep(closeWithoutServiceMs)])
+  close(): Promise<void> {
+    this.#closing ??= this.#end()
+    return this.#closing
+  }
+
+  async #end(): Promise<void> {
+    const ended = this.#removeAll()
+    if (this.connected) await ended
+    else await Promise.race([ended, sleep(closeWithoutServiceMs)])
     this.#closed = true
     this.#permits.forgetAll()
     this.#segments.forgetAll()
     this.#session.close()
     this.#agent.close()
+  }
+
+  /** What is being made is waited for, so that none of it is left behind. */
+  async #removeAll(): Promise<void> {
+    await Promise.allSettled(this.#making)
+    const segids = this.#segments.ids()
+    await Promise.allSettled(segids.map((segid) => this.#session.request('remove', { segid })))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -336,7 +365,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
   }
 
   #requireOpen(call: string): void {
-    if (this.#closed) fail('ECANCELED', call, 'the partition is closed')
+    if (this.#closed || this.#closing !== undefined) fail('ECANCELED', call, 'the partition is closed')
   }
 
   /** Carries out a call; whatever it throws is an error of that call. */

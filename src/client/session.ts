@@ -214,12 +214,17 @@ export class Session extends EventEmitter<SessionEvents> {
     const pending = this.#settle(message.request)
     if (pending === undefined) {
       closeAll(descriptors)
-      // Request 0 is the service's last word before it closes; the pings are not waited for.
-      return
+      return this.#undo(message)
     }
     if (message.name !== 'failure') return pending.resolve({ message, descriptors })
     closeAll(descriptors)
     pending.reject(new XpmemError(codeOf(message.errno), pending.name, message.text))
+  }
+
+  /** An answer that comes after its caller was told ETIMEDOUT: what it gave is given back. */
+  #undo(message: Message): void {
+    if (message.name === 'made') this.#channel?.send('remove', 0, { segid: message.segid })
+    else if (message.name === 'got') this.#channel?.send('release', 0, { apid: message.apid })
   }
 
   #lost(): void {

@@ -14,9 +14,10 @@ const nodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=1']
 /**
  * Starts the partition's service as a process of its own that outlives this one. Two at once are
  * harmless: the second finds the lock taken and ends. Resolves when the process has ended or
- * `until` resolves, whichever is first; to what it wrote on stderr if it failed.
+ * `until` resolves, whichever is first; to what it wrote on stderr if it failed. It is ended if
+ * `until` resolves to false: it did not serve.
  */
-export async function startService(paths: RuntimePaths, until: Promise<unknown>): Promise<string | undefined> {
+export async function startService(paths: RuntimePaths, until: Promise<boolean>): Promise<string | undefined> {
   const command = fileURLToPath(new URL('../cli/main.js', import.meta.url))
   if (!existsSync(command)) throw new XpmemError('ENOENT', 'open', `${command} is missing: install xpmem again`)
   const serve = [
@@ -44,7 +45,7 @@ export async function startService(paths: RuntimePaths, until: Promise<unknown>)
       resolve(code === 0 || code === alreadyServed ? undefined : complaints.join('').trim()),
     )
   })
-  const outcome = await Promise.race([ended, until.then(() => undefined)])
+  const outcome = await Promise.race([ended, until.then((served) => void (served || child.kill('SIGKILL')))])
   child.stderr.destroy()
   return outcome
 }

@@ -46,8 +46,7 @@ const maxNameBytes = 255
 /** A name is text without control characters and slashes that cannot be mistaken for an identifier. */
 export function checkName(name: string, call: string): void {
   if (Buffer.byteLength(name) > maxNameBytes) fail('ENAMETOOLONG', call, `a name has ${maxNameBytes} bytes at the most`)
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (/[\x00-\x1f\x7f/]/.test(name)) fail('EINVAL', call, "a name has no control characters and no '/'")
+  if (/[\p{Cc}\p{Cs}/]/u.test(name)) fail('EINVAL', call, "a name has no control characters and no '/'")
   if (/^0x[0-9a-f]+$/i.test(name)) fail('EINVAL', call, 'a name must not look like an identifier')
 }
 
@@ -61,7 +60,7 @@ export class Requests {
 
   /** Answers now, or returns the work that will. Throws EPROTO where the peer is to be cut off. */
   handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined {
-    if (message.name === 'make') return this.#answer(client, message, () => this.#make(client, message, descriptors))
+    if (message.name === 'make') return this.#answerMake(client, message, descriptors)
     closeAll(descriptors)
     if (descriptors.length > 0) fail('EPROTO', message.name, 'no descriptors go with this request')
     switch (message.name) {
@@ -122,6 +121,17 @@ export class Requests {
         await this.#context.recovered()
         return work()
       }
+    })
+  }
+
+  /** While owners are still coming back after a restart, their names are not given to others. */
+  #answerMake(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Promise<void> | undefined {
+    const work = () => this.#make(client, message, descriptors)
+    if (!this.#context.recovering || message.segid !== 0n || message.text === '')
+      return this.#answer(client, message, work)
+    return this.#later(client, message, async () => {
+      await this.#context.recovered()
+      return work()
     })
   }
 

@@ -10,6 +10,9 @@ import type { SegmentMemory } from './segment-memory.js'
  */
 const shareStepBytes = 16 * 1024 * 1024
 
+/** How often an owner's agent may go away and come back during one attach. */
+const maxResets = 3
+
 /**
  * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.
  * Rejects with ETIMEDOUT if the owner does not answer, EFAULT where its memory cannot be shared,
@@ -35,6 +38,7 @@ async function shareGaps(
   agentTimeoutMs: number,
 ): Promise<void> {
   const end = offset + length
+  let resets = 0
   for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
     requireOpen(memory)
     const step = Math.min(shareStepBytes, end - gap)
@@ -43,7 +47,10 @@ async function shareGaps(
     } catch (error) {
       // An owner that has removed the segment no longer lets its agent share it.
       requireOpen(memory)
-      throw error
+      // The agent went away: with its process, which the next turn finds out, or for a moment.
+      resets += 1
+      if ((error as XpmemError).code !== 'ECONNRESET' || resets > maxResets) throw error
+      continue
     }
     if (memory.firstGap(offset, length) === gap) {
       throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
@@ -61,6 +68,7 @@ async function shareStep(
   agentTimeoutMs: number,
 ): Promise<void> {
   const agent = await groups.get(segment.owner)?.agentWithin(agentTimeoutMs)
+  if (groups.get(segment.owner) === undefined) throw new XpmemError('ENOENT', 'attach', "the segment's owner is gone")
   if (agent === undefined) throw new XpmemError('ETIMEDOUT', 'attach', "the owner's agent is not connected")
   const address = segment.address + BigInt(offset)
   const { message, descriptors } = await agent.request('share', { address, length }, agentTimeoutMs)
