@@ -157,3 +157,31 @@ void xm_file_discard(struct xm_file *file) {
         discard(file);
     xm_unlock();
 }
+
+/* Not all of a fork's snapshot: a page that nobody wrote since is the parent's, until one does. */
+static void make_private(const struct xm_vma *vma, const struct xm_file *file) {
+    void *start = (void *)(uintptr_t)vma->start;
+    if (mmap(start, vma->end - vma->start, vma->protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
+             file->descriptor, (off_t)vma->file_offset) == MAP_FAILED)
+        (void)mprotect(start, vma->end - vma->start, PROT_NONE);
+}
+
+void xm_files_forget(void) {
+    char buffer[MAPS_BUFFER];
+    struct xm_maps maps;
+    struct xm_vma vma;
+    if (xm_link_alone(&files))
+        return;
+    if (xm_maps_open(&maps, buffer, sizeof buffer) == 0) {
+        while (xm_maps_next(&maps, &vma) > 0) {
+            const struct xm_file *file = vma.shared ? find(vma.device, vma.inode) : NULL;
+            if (file != NULL)
+                make_private(&vma, file);
+        }
+        xm_maps_close(&maps);
+    }
+    for (struct xm_link *link = files.next; link != &files; link = link->next)
+        close(XM_MEMBER(link, struct xm_file, link)->descriptor);
+    xm_link_init(&files);
+    xm_regions_forget();
+}

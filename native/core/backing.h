@@ -70,4 +70,13 @@ void xm_regions_moved(uint64_t address, uint64_t length);
  */
 int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_t *file_offset);
 
+/*
+ * In a forked child, with the state lock held: its mappings of the memfds become private, so that
+ * it has its own copy and the parent sees none of its stores. They are no memfds of this process's
+ * then.
+ */
+void xm_files_forget(void);
+/* The part of that which concerns regions. */
+void xm_regions_forget(void);
+
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "agent.h"
+#include "backing.h"
 #include "table.h"
 
 static pthread_mutex_t state = PTHREAD_MUTEX_INITIALIZER;
@@ -40,6 +41,7 @@ static void after_fork_in_child(void) {
     pthread_cond_init(&changed, NULL);
     xm_agents_forget();
     xm_table_forget();
+    xm_files_forget();
     xm_unlock();
 }
 

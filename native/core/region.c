@@ -84,6 +84,11 @@ void xm_regions_moved(uint64_t address, uint64_t length) {
     xm_unlock();
 }
 
+void xm_regions_forget(void) {
+    for (size_t i = 0; i < regions.count; i++)
+        ((struct xm_region *)regions.items[i])->file = NULL;
+}
+
 /* What one file maps a range in one piece; -ENOENT if that is not so. */
 static int look_up(uint64_t address, uint64_t length, struct xm_file **file, uint64_t *offset) {
     char buffer[MAPS_BUFFER];

@@ -10,6 +10,7 @@
 #include "lock.h"
 #include "maps.h"
 #include "memory.h"
+#include "stacks.h"
 
 static int fail(struct xm_share *share, int error, uint64_t start, uint64_t end, const char *why) {
     snprintf(share->text, sizeof share->text, "0x%" PRIx64 "-0x%" PRIx64 ": %s", start, end, why);
@@ -36,6 +37,10 @@ static const char *judge(const struct xm_share *share, const struct xm_vma *vma,
         return "this is the memory of xpmem's own thread";
     if ((vma->protection & PROT_READ) == 0)
         return "this memory is not readable";
+    /* A fork runs parent and child on the same stack until the child can do something about it, and
+     * what is mapped over the main thread's stack does not grow. */
+    if (xm_stacks_touch(start, end) || strncmp(vma->name, "[stack", 6) == 0)
+        return "this is a thread's stack";
     if (vma->shared) {
         *file = xm_file_hold(vma->device, vma->inode);
         return *file != NULL ? NULL : "this is a shared mapping that xpmem did not make";

@@ -2,7 +2,9 @@
 
 #include <sys/wait.h>
 
+#include "../../native/core/backing.h"
 #include "../../native/core/memory.h"
+#include "../../native/core/stacks.h"
 #include "../../native/core/table.h"
 #include "fake_service.h"
 
@@ -78,6 +80,71 @@ static void the_parent_goes_on(void) {
     service_stop(&service);
 }
 
+/* Memory that was moved, and memory that was born in a memfd. */
+static void a_child_has_its_own_copy(void) {
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    struct xm_region *region;
+    char *moved = map_private(4 * PAGE);
+    uint32_t id;
+    CHECK_EQUAL(xm_region_create(4 * PAGE, false, &region), 0);
+    char *born = (char *)(uintptr_t)region->span.address;
+    strcpy(moved, "parent");
+    strcpy(born, "parent");
+    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, (uintptr_t)moved, 4 * PAGE, &id), 0);
+    service_ask(&service, XM_CODE_SHARE, (uintptr_t)moved, 4 * PAGE, XM_BYTES_SHARE,
+                XM_CODE_EXTENTS);
+    service_close_descriptors(&service);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        start_watchdog();
+        CHECK(strcmp(moved, "parent") == 0 && strcmp(born, "parent") == 0);
+        strcpy(moved, "child");
+        strcpy(born, "child");
+        int backing[2];
+        uint64_t offset;
+        CHECK_EQUAL(xm_backing_of((uintptr_t)born, PAGE, backing, &offset), -ENOENT);
+        xm_region_destroy(region);
+        _exit(0);
+    }
+    int status;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK_EQUAL(status, 0);
+    CHECK(strcmp(moved, "parent") == 0 && strcmp(born, "parent") == 0);
+    CHECK_EQUAL(shared_bytes(moved, 4 * PAGE) + shared_bytes(born, 4 * PAGE), 8 * PAGE);
+    xm_region_destroy(region);
+    munmap(moved, 4 * PAGE);
+    xm_agent_close(agent, &listener.listener);
+    service_stop(&service);
+}
+
+static void *share_own_stack(void *argument) {
+    struct xm_agent *agent = argument;
+    struct xm_stack stack;
+    uint32_t id;
+    CHECK_EQUAL(xm_stack_note(&stack), 0);
+    /* Not the address of a variable, which a sanitizer may put elsewhere. */
+    uint64_t page = (uintptr_t)__builtin_frame_address(0) & ~(PAGE - 1);
+    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, page, PAGE, &id), 0);
+    service_ask(&service, XM_CODE_SHARE, page, PAGE, XM_BYTES_SHARE, XM_CODE_FAILURE);
+    CHECK_EQUAL(service_failure(&service), EFAULT);
+    xm_stack_drop(&stack);
+    return NULL;
+}
+
+static void stacks_stay_where_they_are(void) {
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    uint32_t id;
+    /* Not the address of a variable, which a sanitizer may put elsewhere. */
+    uint64_t page = (uintptr_t)__builtin_frame_address(0) & ~(PAGE - 1);
+    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, page, PAGE, &id), 0);
+    service_ask(&service, XM_CODE_SHARE, page, PAGE, XM_BYTES_SHARE, XM_CODE_FAILURE);
+    CHECK_EQUAL(service_failure(&service), EFAULT);
+    pthread_join(start_thread(share_own_stack, agent), NULL);
+    xm_agent_close(agent, &listener.listener);
+    service_stop(&service);
+}
+
 static atomic_bool stop;
 
 static void *fork_children(void *argument) {
@@ -120,6 +187,8 @@ static void forks_race_with_conversions(void) {
 int main(void) {
     start_watchdog();
     RUN(the_parent_goes_on);
+    RUN(a_child_has_its_own_copy);
+    RUN(stacks_stay_where_they_are);
     RUN(forks_race_with_conversions);
     return 0;
 }
