@@ -41,9 +41,11 @@ int xm_arm(struct xm_link *list, uint64_t address, uint64_t length, uint64_t *fe
     return armed->userfault;
 }
 
-/* The service closes its own copy of the descriptor; the last one to go ends the registration. */
+/* Copies of the descriptor, in the service or in a forked child, do not keep the registration. */
 static void end(struct armed *armed) {
     xm_link_remove(&armed->link);
+    /* Of memory that was unmapped or replaced meanwhile nothing is registered any more. */
+    (void)xm_userfault_unregister(armed->userfault, armed->address, armed->length);
     close(armed->userfault);
     free(armed);
 }

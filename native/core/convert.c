@@ -177,7 +177,10 @@ int xm_convert(const struct xm_conversion *c, uint64_t features) {
     if (userfault >= 0) {
         /* Without it protection holds on present pages only; reading makes them present. */
         error = move_chunks(c, &scratch, userfault, c->from < 0 && unpopulated == 0);
-        /* Closing unregisters what was not moved and wakes whoever still waits. */
+        /* Closing unregisters what was not moved and wakes whoever still waits, unless a child that
+         * was forked meanwhile has a copy of the descriptor. */
+        if (error != 0)
+            (void)xm_userfault_unregister(userfault, c->address, c->length);
         close(userfault);
     }
     scratch_close(&scratch);

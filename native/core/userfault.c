@@ -87,6 +87,11 @@ int xm_userfault_register(int userfault, uint64_t address, uint64_t length, uint
     return 0;
 }
 
+int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length) {
+    struct uffdio_range range = {address, length};
+    return ioctl(userfault, UFFDIO_UNREGISTER, &range) == 0 ? 0 : -errno;
+}
+
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect) {
     struct uffdio_writeprotect request = {.range = {address, length},
                                           .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0};

@@ -42,6 +42,11 @@ int xm_userfault_open(uint64_t features);
 /* 0 or a negative errno; `ioctls` (may be NULL) gets the calls the range supports. */
 int xm_userfault_register(int userfault, uint64_t address, uint64_t length, uint64_t modes,
                           uint64_t *ioctls);
+/*
+ * Ends what a range is registered for and lets its threads go on, as a close does unless a forked
+ * child has a copy of the descriptor. 0 or a negative errno.
+ */
+int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length);
 /* Makes stores to the range wait, or lets them go on. 0 or a negative errno. */
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect);
 /* Lets threads that wait in the range try again. 0 or a negative errno. */
