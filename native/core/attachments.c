@@ -71,6 +71,41 @@ static int map_range(const struct xm_grant *grant, uint64_t offset, uint64_t len
     return error;
 }
 
+/* Takes an attachment off all lists; its memory is not touched. */
+static void forget(struct xm_attachment *attachment) {
+    attachment->mapped = false;
+    attachment->grant = NULL;
+    xm_link_remove(&attachment->in_grant);
+    xm_link_remove(&attachment->in_owner);
+    xm_link_remove(&attachment->in_notes);
+    xm_span_remove(&index_by_address, &attachment->span);
+}
+
+/*
+ * What was free to be mapped has been unmapped by the program if attachments are noted there, which
+ * counts as a detach. Of one that was unmapped in part the longer rest stays attached.
+ */
+static void forget_unmapped(uint64_t address, uint64_t length) {
+    struct xm_span *span;
+    while ((span = xm_span_overlap(&index_by_address, address, length)) != NULL) {
+        uint64_t end = span->address + span->length;
+        uint64_t below = span->address < address ? address - span->address : 0;
+        uint64_t above = end > address + length ? end - (address + length) : 0;
+        if (below == 0 && above == 0) {
+            forget((struct xm_attachment *)span);
+        } else if (below >= above) {
+            if (above != 0)
+                munmap(at(address + length), above);
+            span->length = below;
+        } else {
+            if (below != 0)
+                munmap(at(span->address), below);
+            span->address = address + length;
+            span->length = above;
+        }
+    }
+}
+
 static int attach(const struct xm_attach_request *request, struct xm_attachment *made) {
     struct xm_grant *grant = xm_grants_find(request->agent, request->apid);
     if (grant == NULL || grant->revoked)
@@ -91,6 +126,7 @@ static int attach(const struct xm_attach_request *request, struct xm_attachment 
                                    .style = request->style,
                                    .keep_on_owner_exit = request->keep_on_owner_exit,
                                    .mapped = true};
+    forget_unmapped(made->span.address, made->span.length);
     xm_link_init(&made->in_notes);
     xm_link_append(&grant->attachments, &made->in_grant);
     xm_link_append(&request->owner->attachments, &made->in_owner);
@@ -133,12 +169,7 @@ struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t
 static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;
-    attachment->mapped = false;
-    attachment->grant = NULL;
-    xm_link_remove(&attachment->in_grant);
-    xm_link_remove(&attachment->in_owner);
-    xm_link_remove(&attachment->in_notes);
-    xm_span_remove(&index_by_address, &attachment->span);
+    forget(attachment);
     /* It fails for a bad range only; inside the lock, so that a revocation is over when it says so.
      */
     munmap(at(attachment->span.address), attachment->span.length);

@@ -50,3 +50,12 @@ struct xm_span *xm_span_find(const struct xm_span_index *index, uint64_t address
     struct xm_span *span = index->items[after - 1];
     return address - span->address < span->length ? span : NULL;
 }
+
+struct xm_span *xm_span_overlap(const struct xm_span_index *index, uint64_t address,
+                                uint64_t length) {
+    struct xm_span *holds = xm_span_find(index, address);
+    size_t after = rank(index, address);
+    if (holds != NULL || after == index->count)
+        return holds;
+    return index->items[after]->address - address < length ? index->items[after] : NULL;
+}

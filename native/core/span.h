@@ -25,6 +25,9 @@ int xm_span_reserve(struct xm_span_index *index);
 void xm_span_insert(struct xm_span_index *index, struct xm_span *span);
 /* Takes a span out; it must be there. */
 void xm_span_remove(struct xm_span_index *index, const struct xm_span *span);
+/* The first span that has some of a range, or NULL. */
+struct xm_span *xm_span_overlap(const struct xm_span_index *index, uint64_t address,
+                                uint64_t length);
 /* The span that `address` lies in, or NULL. */
 struct xm_span *xm_span_find(const struct xm_span_index *index, uint64_t address);
 

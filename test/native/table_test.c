@@ -150,6 +150,40 @@ static void what_is_kept_outlives_its_owner_only(void) {
     xm_attachment_free(plain);
 }
 
+/* The kernel gives its addresses to the next. */
+static void an_munmap_counts_as_a_detach(void) {
+    struct xm_owner owner;
+    struct xm_attachment *first;
+    struct xm_attachment *second;
+    xm_owner_open(&owner, notice);
+    open_grant(1, 10);
+    CHECK_EQUAL(give_extents(1, make_memfd()), 0);
+    struct xm_attach_request request = request_of(&owner, 1);
+    CHECK_EQUAL(xm_attach(&request, &first), 0);
+    char *memory = memory_of(first);
+    CHECK_EQUAL(munmap(memory, SEGMENT), 0);
+    request.address = (uintptr_t)memory;
+    CHECK_EQUAL(xm_attach(&request, &second), 0);
+    CHECK(!first->mapped);
+    memory[0] = 1;
+    end(first);
+    CHECK_EQUAL(memory[0], 1);
+    CHECK(xm_owner_attachment(&owner, (uintptr_t)memory) == second);
+    /* A part of it. */
+    CHECK_EQUAL(munmap(memory + 4 * PAGE, 2 * PAGE), 0);
+    request.address = (uintptr_t)memory + 4 * PAGE;
+    request.length = 2 * PAGE;
+    CHECK_EQUAL(xm_attach(&request, &first), 0);
+    CHECK_EQUAL(memory_of(second) - memory, 6 * PAGE);
+    CHECK_EQUAL(second->span.length, SEGMENT - 6 * PAGE);
+    CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
+    CHECK_EQUAL(shared_bytes(memory, SEGMENT), 0);
+    end(first);
+    end(second);
+    xm_grant_close(agent, 1);
+    xm_owner_close(&owner);
+}
+
 static sigjmp_buf after_fault;
 
 static void jump_back(int number) {
@@ -301,6 +335,7 @@ int main(void) {
     RUN(pieces_of_several_memfds_are_one_range);
     RUN(a_gap_between_extents_is_not_mapped);
     RUN(what_is_kept_outlives_its_owner_only);
+    RUN(an_munmap_counts_as_a_detach);
     RUN(the_bus_style_raises_sigbus);
     RUN(what_is_held_and_mapped_is_told);
     RUN(owners_and_revocations_race);
