@@ -166,6 +166,16 @@ void xm_agent_withdraw(struct xm_agent *agent, const struct xm_listener *listene
     xm_offer_withdraw(&agent->offers, listener, id);
 }
 
+size_t xm_agents_offered(uint64_t address, uint64_t length) {
+    size_t count = 0;
+    xm_lock();
+    for (struct xm_link *link = agents.next; link != &agents; link = link->next)
+        count +=
+            xm_offers_touching(&XM_MEMBER(link, struct xm_agent, link)->offers, address, length);
+    xm_unlock();
+    return count;
+}
+
 void xm_agents_forget(void) {
     for (struct xm_link *link = agents.next; link != &agents; link = link->next) {
         struct xm_agent *agent = XM_MEMBER(link, struct xm_agent, link);

@@ -8,6 +8,7 @@
 #define XM_AGENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "list.h"
@@ -39,6 +40,9 @@ bool xm_agent_connected(struct xm_agent *agent, uint64_t *connections);
 int xm_agent_offer(struct xm_agent *agent, const struct xm_listener *listener, uint64_t address,
                    uint64_t length, uint32_t *id);
 void xm_agent_withdraw(struct xm_agent *agent, const struct xm_listener *listener, uint32_t id);
+
+/* How many offers of all agents have some of a range. */
+size_t xm_agents_offered(uint64_t address, uint64_t length);
 
 /* In a forked child, with the state lock held: there is no such thread, and no connection of it. */
 void xm_agents_forget(void);

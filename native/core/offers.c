@@ -80,6 +80,16 @@ struct xm_offer *xm_offer_begin(struct xm_offers *offers, uint64_t address, uint
     return found;
 }
 
+size_t xm_offers_touching(const struct xm_offers *offers, uint64_t address, uint64_t length) {
+    size_t count = 0;
+    for (struct xm_link *link = offers->list.next; link != &offers->list; link = link->next) {
+        const struct xm_offer *offer = XM_MEMBER(link, struct xm_offer, link);
+        if (offer->address < address + length && address < offer->address + offer->length)
+            count++;
+    }
+    return count;
+}
+
 void xm_offer_end(struct xm_offer *offer) {
     xm_lock();
     offer->busy = false;

@@ -37,6 +37,8 @@ int xm_offer_add(struct xm_offers *offers, const void *holder, uint64_t address,
 void xm_offer_withdraw(struct xm_offers *offers, const void *holder, uint32_t id);
 /* Ends all offers of `holder`; NULL: of everyone. */
 void xm_offers_withdraw(struct xm_offers *offers, const void *holder);
+/* How many offers have some of a range. The state lock is held. */
+size_t xm_offers_touching(const struct xm_offers *offers, uint64_t address, uint64_t length);
 /* The agent begins to work on a range: an offer that holds all of it, or NULL. It is busy then. */
 struct xm_offer *xm_offer_begin(struct xm_offers *offers, uint64_t address, uint64_t length);
 void xm_offer_end(struct xm_offer *offer);

@@ -119,7 +119,9 @@ static int look_up(uint64_t address, uint64_t length, struct xm_file **file, uin
     return *file == NULL ? -ENOENT : 0;
 }
 
-int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_t *file_offset) {
+/* The file of a range of a region, held. The conversion lock is held: none is being moved. */
+static int find_file(uint64_t address, uint64_t length, struct xm_file **held,
+                     uint64_t *file_offset) {
     xm_lock();
     struct xm_region *region = find(address);
     bool inside = region != NULL && length != 0 &&
@@ -133,6 +135,15 @@ int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_
     if (!inside)
         return -ENOENT;
     int error = file != NULL ? 0 : look_up(address, length, &file, file_offset);
+    *held = file;
+    return error;
+}
+
+int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_t *file_offset) {
+    struct xm_file *file;
+    xm_lock_conversion();
+    int error = find_file(address, length, &file, file_offset);
+    xm_unlock_conversion();
     if (error != 0)
         return error;
     descriptors[0] = fcntl(file->descriptor, F_DUPFD_CLOEXEC, 0);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "agent.h"
 #include "convert.h"
 #include "lock.h"
 #include "maps.h"
@@ -196,6 +197,9 @@ static void drop_old_files(struct xm_share *share, const struct xm_file *fresh) 
 int xm_move(struct xm_share *share, struct xm_offer *offer, uint64_t address, uint64_t length) {
     xm_lock_conversion();
     int error = survey(share, address, address + length, false);
+    /* An offer that comes later looks for its memory's file when this is over. */
+    if (error == 0 && xm_agents_offered(address, length) > 1)
+        error = fail(share, -EBUSY, address, address + length, "it is offered again");
     if (error == 0 && share->piece_count != 0) {
         /* The offer's own memfd is among those that must see nothing more. */
         xm_file_release(offer->file);

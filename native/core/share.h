@@ -55,6 +55,7 @@ int xm_share(struct xm_share *share, struct xm_offer *offer, uint64_t address, u
 /*
  * Moves what of a range lies in memfds of ours to a fresh one; whoever kept a descriptor or mapping
  * of the old ones sees nothing more of it. Results as xm_share; the rest of the range is left out.
+ * -EBUSY if memory of it is offered more than once: other attachers' view of it would end, too.
  */
 int xm_move(struct xm_share *share, struct xm_offer *offer, uint64_t address, uint64_t length);
 

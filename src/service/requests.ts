@@ -307,13 +307,13 @@ export class Requests {
       await this.#context.recovered()
     }
     const segment = registry.find(segid, 'remove')
-    const shared = registry.overlaps(segment)
     const { holders } = registry.remove(client.group.id, segid)
     this.#context.memories.get(segid)?.close()
     this.#context.memories.delete(segid)
     const silent = await revoker.revoke(segid, holders, reason.removed)
     if (silent.length === 0) return reply('done', {})
-    if (!shared && (await revoker.moveAway(segment))) return reply('done', {})
+    // Also of a segment that was made while those who are silent now were waited for.
+    if (!registry.overlaps(segment) && (await revoker.moveAway(segment))) return reply('done', {})
     const pids = silent.map(({ pid }) => pid).join(', ')
     return fail(
       'ETIMEDOUT',

@@ -265,6 +265,38 @@ static void a_rogue_sees_nothing_after_a_move(void) {
     xm_region_destroy(region);
 }
 
+/* The attachers of the one that stays go on seeing it. */
+static void memory_that_is_offered_twice_is_not_moved(void) {
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    struct xm_region *region;
+    int backing[2];
+    uint64_t offset;
+    CHECK_EQUAL(xm_region_create(4 * PAGE, false, &region), 0);
+    char *memory = (char *)(uintptr_t)region->span.address;
+    uint32_t id = offer(agent, memory, 4 * PAGE);
+    offer(agent, memory + 3 * PAGE, PAGE);
+    CHECK_EQUAL(xm_backing_of((uintptr_t)memory + 3 * PAGE, PAGE, backing, &offset), 0);
+    CHECK_EQUAL(offset, 3 * PAGE);
+    service_ask(&service, XM_CODE_MOVE, (uintptr_t)memory, 4 * PAGE, XM_BYTES_MOVE,
+                XM_CODE_FAILURE);
+    CHECK_EQUAL(service_failure(&service), EBUSY);
+    char seen = 0;
+    memory[3 * PAGE] = 1;
+    CHECK_EQUAL(pread(backing[1], &seen, 1, (off_t)offset), 1);
+    CHECK_EQUAL(seen, 1);
+    xm_agent_withdraw(agent, &listener.listener, id);
+    service_ask(&service, XM_CODE_MOVE, (uintptr_t)memory + 3 * PAGE, PAGE, XM_BYTES_MOVE,
+                XM_CODE_EXTENTS);
+    service_close_descriptors(&service);
+    memory[3 * PAGE] = 2;
+    CHECK_EQUAL(pread(backing[1], &seen, 1, (off_t)offset), 1);
+    CHECK_EQUAL(seen, 1);
+    close(backing[0]);
+    close(backing[1]);
+    close_all(agent);
+    xm_region_destroy(region);
+}
+
 static void *load_byte(void *argument) {
     return (void *)(uintptr_t) * (volatile char *)argument;
 }
@@ -357,6 +389,7 @@ int main(void) {
     RUN(only_fit_and_offered_memory_is_shared);
     RUN(memory_that_moved_away_is_not_overwritten);
     RUN(a_rogue_sees_nothing_after_a_move);
+    RUN(memory_that_is_offered_twice_is_not_moved);
     RUN(armed_faults_come_to_the_service);
     RUN(a_revocation_is_over_when_it_is_answered);
     return 0;
