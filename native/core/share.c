@@ -18,16 +18,17 @@ static int fail(struct xm_share *share, int error, uint64_t start, uint64_t end,
     return error;
 }
 
-/* Puts a held memfd among the result's, or lets go of it if it is there. Its number or -E2BIG. */
-static int keep_file(struct xm_share *share, struct xm_file *file) {
+/* Puts a held memfd among the first `limit` of the result, or lets go of it. Whether it is there.
+ */
+static bool keep_file(struct xm_share *share, struct xm_file *file, size_t limit) {
     size_t i = 0;
     while (i < share->file_count && share->files[i] != file)
         i++;
-    if (i < share->file_count || i == XM_SHARE_FILES)
+    if (i < share->file_count || i >= limit)
         xm_file_release(file);
     else
         share->files[share->file_count++] = file;
-    return i == XM_SHARE_FILES ? -E2BIG : (int)i;
+    return i < limit;
 }
 
 /* Why a mapping cannot be shared, or NULL. `file` gets the memfd of ours that it maps, held. */
@@ -50,18 +51,23 @@ static const char *judge(const struct xm_share *share, const struct xm_vma *vma,
                                  : "a file is mapped here; only anonymous memory can be shared";
 }
 
-static int add_piece(struct xm_share *share, const struct xm_vma *vma, uint64_t start, uint64_t end,
-                     struct xm_file *file) {
-    if (file != NULL && keep_file(share, file) < 0)
-        return fail(share, -E2BIG, start, end, "the range lies in too many memfds; ask for less");
-    if (share->piece_count == XM_SHARE_ROWS)
-        return fail(share, -E2BIG, start, end, "the range has too many mappings; ask for less");
+/* False: an answer has no room for it. One memfd's room is the offer's own. */
+static bool add_piece(struct xm_share *share, const struct xm_vma *vma, uint64_t start,
+                      uint64_t end, struct xm_file *file) {
+    if (share->piece_count == XM_SHARE_ROWS) {
+        xm_file_release(file);
+        return false;
+    }
+    if (file != NULL && !keep_file(share, file, XM_SHARE_FILES - 1))
+        return false;
     share->pieces[share->piece_count++] = (struct xm_piece){
         start, end - start, vma->protection, file, vma->file_offset + (start - vma->start)};
-    return 0;
+    return true;
 }
 
-/* Fills in the pieces of a range. `strict`: all of it must be fit; otherwise only our memfds count.
+/*
+ * Fills in the pieces of a range, as many from its start as an answer has room for: up to
+ * `surveyed`. `strict`: all of it must be fit; otherwise only our memfds count.
  */
 static int survey_with(struct xm_share *share, struct xm_maps *maps, uint64_t address, uint64_t end,
                        bool strict) {
@@ -81,10 +87,9 @@ static int survey_with(struct xm_share *share, struct xm_maps *maps, uint64_t ad
         const char *why = judge(share, &vma, next, stop, &file);
         if (why != NULL && strict)
             return fail(share, -EFAULT, next, stop, why);
-        if (file != NULL || strict) {
-            int error = add_piece(share, &vma, next, stop, file);
-            if (error != 0)
-                return error;
+        if ((file != NULL || strict) && !add_piece(share, &vma, next, stop, file)) {
+            share->surveyed = next;
+            return 0;
         }
         next = stop;
     }
@@ -95,10 +100,8 @@ static int survey_with(struct xm_share *share, struct xm_maps *maps, uint64_t ad
 
 static int survey(struct xm_share *share, uint64_t address, uint64_t end, bool strict) {
     struct xm_maps maps;
-    share->row_count = 0;
-    share->file_count = 0;
     share->piece_count = 0;
-    share->text[0] = '\0';
+    share->surveyed = end;
     int error = xm_maps_open(&maps, share->maps, sizeof share->maps);
     if (error != 0)
         return fail(share, error, address, end, "/proc/self/maps cannot be opened");
@@ -129,7 +132,8 @@ static int move_piece(struct xm_share *share, struct xm_offer *offer, struct xm_
     if (error != 0)
         return fail(share, error, piece->address, end, strerror(-error));
     struct xm_file *file = xm_file_hold(offer->file->device, offer->file->inode);
-    if (keep_file(share, file) < 0)
+    /* There is room, but for more than one of its own, each of which replaces the one before. */
+    if (!keep_file(share, file, XM_SHARE_FILES))
         return fail(share, -E2BIG, piece->address, end, "the range lies in too many memfds");
     struct xm_conversion conversion = {.address = piece->address,
                                        .length = piece->length,
@@ -164,12 +168,19 @@ static void add_rows(struct xm_share *share, uint64_t address) {
             last->offset + last->length == row.offset &&
             last->file_offset + last->length == row.file_offset)
             last->length += row.length;
-        else
+        else if (share->row_count < XM_SHARE_ROWS)
             share->rows[share->row_count++] = row;
     }
 }
 
+static void begin(struct xm_share *share) {
+    share->row_count = 0;
+    share->file_count = 0;
+    share->text[0] = '\0';
+}
+
 int xm_share(struct xm_share *share, struct xm_offer *offer, uint64_t address, uint64_t length) {
+    begin(share);
     xm_lock_conversion();
     int error = survey(share, address, address + length, true);
     for (size_t i = 0; error == 0 && i < share->piece_count; i++) {
@@ -195,23 +206,29 @@ static void drop_old_files(struct xm_share *share, const struct xm_file *fresh) 
 }
 
 int xm_move(struct xm_share *share, struct xm_offer *offer, uint64_t address, uint64_t length) {
+    uint64_t end = address + length;
+    int error = 0;
+    begin(share);
     xm_lock_conversion();
-    int error = survey(share, address, address + length, false);
     /* An offer that comes later looks for its memory's file when this is over. */
-    if (error == 0 && xm_agents_offered(address, length) > 1)
-        error = fail(share, -EBUSY, address, address + length, "it is offered again");
-    if (error == 0 && share->piece_count != 0) {
-        /* The offer's own memfd is among those that must see nothing more. */
-        xm_file_release(offer->file);
-        offer->file = NULL;
+    if (xm_agents_offered(address, length) > 1) {
+        xm_unlock_conversion();
+        return fail(share, -EBUSY, address, end, "it is offered again");
+    }
+    /* The offer's own memfd is among those that must see nothing more. */
+    xm_file_release(offer->file);
+    offer->file = NULL;
+    share->surveyed = address;
+    while (error == 0 && share->surveyed < end) {
+        error = survey(share, share->surveyed, end, false);
         for (size_t i = 0; error == 0 && i < share->piece_count; i++)
             error = move_piece(share, offer, &share->pieces[i]);
-        xm_regions_moved(address, length);
         drop_old_files(share, offer->file);
+        if (error == 0)
+            add_rows(share, address);
     }
+    xm_regions_moved(address, length);
     xm_unlock_conversion();
-    if (error == 0)
-        add_rows(share, address);
     return error;
 }
 

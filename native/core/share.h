@@ -43,12 +43,15 @@ struct xm_share {
 
     struct xm_piece pieces[XM_SHARE_ROWS];
     size_t piece_count;
+    /* Where they end. */
+    uint64_t surveyed;
     char maps[16384];
 };
 
 /*
- * Shares a range of an offer. 0 or a negative errno with `text`: -EFAULT where nothing or something
- * unfit is mapped, -E2BIG if it lies in too many pieces. Call xm_share_end in any case.
+ * Shares a range of an offer, or as much from its start as one answer has room for. 0 or a negative
+ * errno with `text`: -EFAULT where nothing or something unfit is mapped. Call xm_share_end in any
+ * case.
  */
 int xm_share(struct xm_share *share, struct xm_offer *offer, uint64_t address, uint64_t length);
 

@@ -7,6 +7,7 @@
 
 #include "../../native/core/backing.h"
 #include "../../native/core/memory.h"
+#include "../../native/core/share.h"
 #include "../../native/core/table.h"
 #include "fake_service.h"
 
@@ -380,6 +381,50 @@ static void a_revocation_is_over_when_it_is_answered(void) {
     close_all(agent);
 }
 
+/* Regions side by side: more memfds than an answer has room for, none of them too many. */
+static void many_memfds_are_shared_bit_by_bit(void) {
+    enum { REGIONS = 3 * XM_SHARE_FILES };
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    char *memory = map_private(REGIONS * PAGE);
+    int old[REGIONS];
+    for (size_t i = 0; i < REGIONS; i++) {
+        struct xm_file *file;
+        CHECK_EQUAL(xm_file_create(PAGE, &file), 0);
+        old[i] = dup(file->descriptor);
+        CHECK(mmap(memory + i * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                   file->descriptor, 0) != MAP_FAILED);
+        memory[i * PAGE] = (char)(i + 1);
+        xm_file_release(file);
+    }
+    offer(agent, memory, REGIONS * PAGE);
+    size_t pages = 0;
+    while (pages < REGIONS) {
+        share(memory + pages * PAGE, (REGIONS - pages) * PAGE, XM_CODE_EXTENTS);
+        CHECK(service_extent_count(&service) > 0);
+        for (size_t i = 0; i < service_extent_count(&service); i++)
+            CHECK_EQUAL(service_extents(&service)[i].offset, i * PAGE);
+        pages += service_extent_count(&service);
+        service_close_descriptors(&service);
+    }
+    CHECK_EQUAL(pages, REGIONS);
+    service_ask(&service, XM_CODE_MOVE, (uintptr_t)memory, REGIONS * PAGE, XM_BYTES_MOVE,
+                XM_CODE_EXTENTS);
+    CHECK_EQUAL(service_extent_count(&service), 1);
+    CHECK_EQUAL(service_extents(&service)->length, REGIONS * PAGE);
+    CHECK_EQUAL(service.beside.count, 2);
+    service_close_descriptors(&service);
+    for (size_t i = 0; i < REGIONS; i++) {
+        char seen = 0;
+        CHECK_EQUAL(memory[i * PAGE], (char)(i + 1));
+        memory[i * PAGE] = 100;
+        CHECK_EQUAL(pread(old[i], &seen, 1, 0), 1);
+        CHECK_EQUAL(seen, (char)(i + 1));
+        close(old[i]);
+    }
+    munmap(memory, REGIONS * PAGE);
+    close_all(agent);
+}
+
 int main(void) {
     start_watchdog();
     RUN(it_comes_and_goes);
@@ -392,5 +437,6 @@ int main(void) {
     RUN(memory_that_is_offered_twice_is_not_moved);
     RUN(armed_faults_come_to_the_service);
     RUN(a_revocation_is_over_when_it_is_answered);
+    RUN(many_memfds_are_shared_bit_by_bit);
     return 0;
 }
