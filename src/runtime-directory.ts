@@ -1,5 +1,5 @@
 import { lstatSync, mkdirSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { env, geteuid } from 'node:process'
 import { asXpmemError, XpmemError } from './errors.js'
 
@@ -72,6 +72,19 @@ export function runtimePaths(options: RuntimeOptions, call: string): RuntimePath
   return paths
 }
 
+/** mkdir with the parents that are missing. Node's `recursive` never returns under /proc, which refuses with ENOENT. */
+function makeDirectory(path: string, mode: number): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) return
+  const parent = dirname(path)
+  if (parent !== path) makeDirectory(parent, mode)
+  try {
+    mkdirSync(path, { mode })
+  } catch (error) {
+    // Two services may be started at once.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
+
 /**
  * Creates the directory if it is missing: 0755 for root's default, which every user of the machine
  * may reach, else 0700. EACCES as `checkRuntimeDirectory`.
@@ -79,11 +92,9 @@ export function runtimePaths(options: RuntimeOptions, call: string): RuntimePath
 export function ensureRuntimeDirectory(paths: RuntimePaths, call: string): void {
   const shared = paths.directory === '/run/xpmem'
   try {
-    // Its last part only: mkdir's `recursive` never returns where a file system refuses with ENOENT, as /proc does.
-    mkdirSync(paths.directory, { mode: shared ? 0o755 : 0o700 })
+    makeDirectory(paths.directory, shared ? 0o755 : 0o700)
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code !== 'EEXIST') throw new XpmemError(asXpmemError(error, call).code, call, message, { cause: error })
+    throw new XpmemError(asXpmemError(error, call).code, call, (error as Error).message, { cause: error })
   }
   checkRuntimeDirectory(paths, call)
 }

@@ -10,8 +10,8 @@ import type { SegmentMemory } from './segment-memory.js'
  */
 const shareStepBytes = 16 * 1024 * 1024
 
-/** How often an owner's agent may go away and come back during one attach. */
-const maxResets = 3
+/** How long the end of a process may come after the end of its connection. */
+const endWaitMs = 100
 
 /**
  * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.
@@ -38,7 +38,6 @@ async function shareGaps(
   agentTimeoutMs: number,
 ): Promise<void> {
   const end = offset + length
-  let resets = 0
   for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
     requireOpen(memory)
     const step = Math.min(shareStepBytes, end - gap)
@@ -47,10 +46,8 @@ async function shareGaps(
     } catch (error) {
       // An owner that has removed the segment no longer lets its agent share it.
       requireOpen(memory)
-      // The agent went away: with its process, which the next turn finds out, or for a moment.
-      resets += 1
-      if ((error as XpmemError).code !== 'ECONNRESET' || resets > maxResets) throw error
-      continue
+      if ((error as XpmemError).code === 'ECONNRESET') await requireOwner(segment, groups)
+      throw error
     }
     if (memory.firstGap(offset, length) === gap) {
       throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
@@ -78,6 +75,12 @@ async function shareStep(
     throw new XpmemError('EPROTO', 'attach', `the owner's agent answered a share with ${message.name}`)
   }
   memory.accept(offset, length, message.rows, descriptors)
+}
+
+/** ENOENT if the owner's agent went away with its process: the pidfd tells it a moment later. */
+async function requireOwner(segment: Segment, groups: Groups): Promise<void> {
+  await groups.get(segment.owner)?.agentWithin(endWaitMs)
+  if (groups.get(segment.owner) === undefined) throw new XpmemError('ENOENT', 'attach', "the segment's owner is gone")
 }
 
 function requireOpen(memory: SegmentMemory): void {
