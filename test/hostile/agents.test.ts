@@ -194,7 +194,7 @@ test('agents that lie, keep silent or talk without end', async (t) => {
         }
       })
       assert.equal(outcome, 'EFBIG')
-      assert(answered < 300)
+      assert(answered <= 20, `${answered} answers were taken`)
     },
   )
 

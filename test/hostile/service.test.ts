@@ -109,6 +109,19 @@ test('answers to requests that were never sent are dropped, and their descriptor
   })
 })
 
+test('descriptors that come with another message than extents are closed', async (t) => {
+  const extra = openSync('/dev/null', 'r')
+  t.after(() => kernel.close(extra))
+  const { partition } = await opened(t, ({ name, request }, to) => {
+    if (name === 'get') to.answer('got', request, got)
+    else to.answer('armed', request, {}, [extra, extra, extra])
+  })
+  const permit = await partition.get('name', 'readwrite')
+  await withoutLeak(async () => {
+    for (let times = 0; times < 10; times += 1) await assert.rejects(permit.attach(), { code: 'EPROTO' })
+  })
+})
+
 test('a listing that is not JSON is EPROTO', async (t) => {
   const { partition } = await opened(t, ({ request }, to) => void to.answer('listing', request, { text: '[{' }))
   await assert.rejects(partition.list(), { code: 'EPROTO', call: 'list' })
