@@ -8,7 +8,8 @@ import { type BenchService, openPartition, startService } from '../support/servi
 import type { Suite } from '../support/suite.js'
 
 const page = 4_096
-const segments = 2_000
+/** Half of them from each of two owners: one process may have only so many. */
+const segments = 3_200
 const attachments = 5_000
 const points = 8
 const warmUps = 15_000
@@ -51,11 +52,14 @@ export const serviceMemory: Suite = {
     const service = await startService(scope)
     const atRest = await settled(service)
     const owner = new Peer('owner', scope)
-    await owner.call('open', service.runtimeDir)
+    const other = new Peer('owner', scope)
+    for (const peer of [owner, other]) await peer.call('open', service.runtimeDir)
     const segid = await owner.call<bigint>('offer', page, true)
     const partition = await openPartition(service, scope)
     await warmUp(partition, segid)
-    const perSegment = await growth(service, segments, (count) => owner.call('offerPages', count))
+    const perSegment = await growth(service, segments, async (count) => {
+      for (const peer of [owner, other]) await peer.call('offerPages', count / 2)
+    })
     const permit = await partition.get(segid)
     const perAttachment = await growth(service, attachments, (count) => times(count, () => permit.attach()))
     const permits: unknown[] = []
