@@ -216,8 +216,10 @@ export class Session extends EventEmitter<SessionEvents> {
       closeAll(descriptors)
       return this.#undo(message)
     }
-    if (message.name !== 'failure') return pending.resolve({ message, descriptors })
+    if (message.name === 'extents') return pending.resolve({ message, descriptors })
+    // Nothing else brings descriptors that anybody would take.
     closeAll(descriptors)
+    if (message.name !== 'failure') return pending.resolve({ message, descriptors: [] })
     pending.reject(new XpmemError(codeOf(message.errno), pending.name, message.text))
   }
 

@@ -233,3 +233,25 @@ test('a client that is opened and closed again and again against a service that 
     for (let times = 0; times < 30; times += 1) await assert.rejects(open(runtimeDir), { name: 'XpmemError' })
   })
 })
+
+test('descriptors that come with an answer that has none are closed', async (t) => {
+  const extra = openSync('/dev/null', 'r')
+  t.after(() => kernel.close(extra))
+  const { partition } = await opened(t, ({ name, request }, to) => {
+    const beside = [extra, extra, extra]
+    if (name === 'get') to.answer('got', request, got, beside)
+    else if (name === 'list') to.answer('listing', request, { text: '[]' }, beside)
+    else if (name === 'make') to.answer('made', request, { segid: 8n }, beside)
+    else to.answer('done', request, {}, beside)
+  })
+  const region = partition.allocate(page)
+  await withoutLeak(async () => {
+    for (let times = 0; times < 10; times += 1) {
+      await partition.get('name')
+      await partition.list()
+      await partition.make(region)
+      await partition.remove(8n)
+      await partition.release(5n)
+    }
+  })
+})
