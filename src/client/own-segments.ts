@@ -24,7 +24,7 @@ export interface LostSegment {
 }
 
 /** What a service says that will not have a segment back. */
-const refusals = new Set(['EACCES', 'EEXIST', 'EINVAL', 'EMFILE'])
+const refusals = new Set(['EACCES', 'EEXIST', 'EINVAL', 'EMFILE', 'ENOENT'])
 
 /** The segments this thread has made: what it takes to make them known again, and the hold on their memory. */
 export class OwnSegments {

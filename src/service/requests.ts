@@ -159,11 +159,14 @@ export class Requests {
   }
 
   #register(client: Client, message: Message & { name: 'make' }, offer: Offer): Segment {
-    const { registry, tokens } = this.#context
+    const { registry, tokens, ids } = this.#context
     if (message.segid === 0n) return registry.make(client.session, offer)
     const facts = segmentFacts(message.segid, client)
     if (!tokens.verify({ high: message.tokenHigh, low: message.tokenLow }, 'segment', facts)) {
       fail('EACCES', 'make', 'this service never gave the segid to this process')
+    }
+    if (!registry.has(message.segid) && unpackId(message.segid).incarnation === ids.incarnation) {
+      fail('ENOENT', 'make', 'the segment was removed')
     }
     return registry.restoreSegment(client.session, message.segid, offer)
   }

@@ -18,3 +18,17 @@ test('a get of a name as long as a datagram, while owners are still coming back,
   assert.equal((await client.request('ping', {}))?.name, 'done')
   assert.equal(second.child.exitCode, null)
 })
+
+test('a segment that was removed does not come back by its old token', async (t) => {
+  const { socket } = await startService(t)
+  const client = new RawClient(socket)
+  t.after(() => client.close())
+  await client.hello()
+  const offer = { address: 4096n, length: 4096, mode: 0o600 }
+  const made = await client.request('make', offer)
+  assert.ok(made?.name === 'made')
+  const { segid, tokenHigh, tokenLow } = made
+  assert.equal((await client.request('remove', { segid }))?.name, 'done')
+  assertFailure(await client.request('make', { ...offer, segid, tokenHigh, tokenLow }), 'ENOENT')
+  assertFailure(await client.request('get', { segid, access: access.read }), 'ENOENT')
+})
