@@ -89,7 +89,6 @@ export class Partition extends EventEmitter<PartitionEvents> {
   readonly #making = new Set<Promise<unknown>>()
   #attaches = 0
   #closing: Promise<void> | undefined
-  #closed = false
 
   private constructor(paths: RuntimePaths, agent: Agent, session: Session, segments: OwnSegments, permits: OwnPermits) {
     super()
@@ -342,7 +341,6 @@ export class Partition extends EventEmitter<PartitionEvents> {
     const ended = this.#removeAll()
     if (this.connected) await ended
     else await Promise.race([ended, sleep(closeWithoutServiceMs)])
-    this.#closed = true
     this.#permits.forgetAll()
     this.#segments.forgetAll()
     this.#session.close()
@@ -365,7 +363,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
   }
 
   #requireOpen(call: string): void {
-    if (this.#closed || this.#closing !== undefined) fail('ECANCELED', call, 'the partition is closed')
+    if (this.#closing !== undefined) fail('ECANCELED', call, 'the partition is closed')
   }
 
   /** Carries out a call; whatever it throws is an error of that call. */
