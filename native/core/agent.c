@@ -28,6 +28,8 @@ static void discard(struct xm_agent *agent) {
         munmap(agent->arena, sizeof *agent->arena);
     if (agent->stop >= 0)
         close(agent->stop);
+    if (agent->errands >= 0)
+        close(agent->errands);
     free(agent->path);
     free(agent);
 }
@@ -39,7 +41,8 @@ static int make_parts(struct xm_agent *agent, const char *path) {
     xm_offers_init(&agent->offers);
     agent->path = strdup(path);
     agent->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (agent->stop < 0)
+    agent->errands = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (agent->stop < 0 || agent->errands < 0)
         return -errno;
     if (agent->path == NULL)
         return -ENOMEM;
@@ -75,6 +78,7 @@ static int make(const char *path, struct xm_agent **agent) {
     if (made == NULL)
         return -ENOMEM;
     made->stop = -1;
+    made->errands = -1;
     int error = make_parts(made, path);
     if (error == 0)
         error = start(made);
@@ -87,12 +91,16 @@ static int make(const char *path, struct xm_agent **agent) {
     return 0;
 }
 
+/* An eventfd always takes 1: its thread reads it long before it is full. */
+static void ring(int eventfd) {
+    uint64_t one = 1;
+    ssize_t written = write(eventfd, &one, sizeof one);
+    (void)written;
+}
+
 /* Ends the thread of an agent that is on no list any more. */
 static void finish(struct xm_agent *agent) {
-    uint64_t one = 1;
-    ssize_t written = write(agent->stop, &one, sizeof one);
-    /* An eventfd that holds 0 takes 1. */
-    (void)written;
+    ring(agent->stop);
     pthread_join(agent->thread, NULL);
     uint64_t apid;
     while (xm_grant_any(agent, &apid) == 0)
@@ -176,12 +184,17 @@ size_t xm_agents_offered(uint64_t address, uint64_t length) {
     return count;
 }
 
+void xm_agent_nudge(struct xm_agent *agent) {
+    ring(agent->errands);
+}
+
 void xm_agents_forget(void) {
     for (struct xm_link *link = agents.next; link != &agents; link = link->next) {
         struct xm_agent *agent = XM_MEMBER(link, struct xm_agent, link);
         if (agent->socket >= 0)
             close(agent->socket);
         close(agent->stop);
+        close(agent->errands);
         agent->socket = -1;
         agent->connected = false;
         agent->forgotten = true;

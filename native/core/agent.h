@@ -21,6 +21,14 @@ struct xm_listener {
     /* Called with the state lock held when the connection came up or went down. It must not block.
      */
     void (*changed)(struct xm_listener *listener);
+    /*
+     * These may be NULL; a listener that has one is never closed. They are called on the agent's
+     * thread with no lock held: `errand` after each time the connection came up and after
+     * xm_agent_nudge; `missing` when there is no connection, before the thread waits and tries
+     * again, with what connect or the service said (a negative errno).
+     */
+    void (*errand)(struct xm_listener *listener);
+    void (*missing)(struct xm_listener *listener, int error);
 };
 
 /*
@@ -35,6 +43,9 @@ int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agen
 void xm_agent_close(struct xm_agent *agent, struct xm_listener *listener);
 /* Whether the agent is connected now, and how often it has been. */
 bool xm_agent_connected(struct xm_agent *agent, uint64_t *connections);
+
+/* Has the agent's thread run its listeners' errands soon, if it is connected. */
+void xm_agent_nudge(struct xm_agent *agent);
 
 /* As xm_offer_add and xm_offer_withdraw. */
 int xm_agent_offer(struct xm_agent *agent, const struct xm_listener *listener, uint64_t address,

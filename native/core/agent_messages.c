@@ -32,12 +32,13 @@ static int send_result(struct xm_agent *agent, uint32_t request, int error) {
 
 /* Sends the rows of a share and a read-write and a read-only descriptor of each memfd. */
 static int send_extents(struct xm_agent *agent, uint32_t request, const struct xm_share *share) {
-    int descriptors[XM_SHARE_FILES * 2];
+    int descriptors[XM_SURVEY_FILES * 2];
     int error = 0;
     size_t opened = 0;
-    for (; error == 0 && opened < share->file_count; opened++) {
-        descriptors[opened * 2] = share->files[opened]->descriptor;
-        descriptors[opened * 2 + 1] = xm_reopen_read_only(share->files[opened]->descriptor);
+    for (; error == 0 && opened < share->survey.file_count; opened++) {
+        int descriptor = share->survey.files[opened]->descriptor;
+        descriptors[opened * 2] = descriptor;
+        descriptors[opened * 2 + 1] = xm_reopen_read_only(descriptor);
         error = descriptors[opened * 2 + 1] < 0 ? descriptors[opened * 2 + 1] : 0;
     }
     if (error != 0) {
@@ -60,35 +61,54 @@ static int no_offer(struct xm_agent *agent, uint32_t request) {
     return send_failure(agent, request, -EACCES, "the range is not offered by this process");
 }
 
-static int share_or_move(struct xm_agent *agent, const struct xm_msg_share *message,
-                         int (*work)(struct xm_share *, struct xm_offer *, uint64_t, uint64_t)) {
+/* The work space, made ready. */
+static struct xm_share *prepare(struct xm_agent *agent) {
+    struct xm_share *share = &agent->arena->share;
+    struct xm_userfault_ability ability;
+    xm_userfault_query(&ability);
+    share->survey.own_address = (uintptr_t)agent->arena;
+    share->survey.own_length = sizeof *agent->arena;
+    share->features = ability.features;
+    return share;
+}
+
+static int serve_share(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_share *message = argument;
     uint32_t request = message->header.request;
     if (!xm_range_valid(message->address, message->length))
         return send_failure(agent, request, -EINVAL, NULL);
     struct xm_offer *offer = xm_offer_begin(&agent->offers, message->address, message->length);
     if (offer == NULL)
         return no_offer(agent, request);
-    struct xm_share *share = &agent->arena->share;
-    struct xm_userfault_ability ability;
-    xm_userfault_query(&ability);
-    share->own_address = (uintptr_t)agent->arena;
-    share->own_length = sizeof *agent->arena;
-    share->features = ability.features;
-    int error = work(share, offer, message->address, message->length);
+    struct xm_share *share = prepare(agent);
+    struct xm_share_request wanted = {.address = message->address,
+                                      .length = message->length,
+                                      .most = message->most,
+                                      .holes = (message->flags & XM_SHARE_FLAG_HOLES) != 0,
+                                      .more = (message->flags & XM_SHARE_FLAG_MORE) != 0};
+    int error = xm_share(share, offer, &wanted);
     xm_offer_end(offer);
     error = error == 0 ? send_extents(agent, request, share)
-                       : send_failure(agent, request, error, share->text);
+                       : send_failure(agent, request, error, share->survey.text);
     xm_share_end(share);
     return error;
 }
 
-static int serve_share(struct xm_agent *agent, const void *message) {
-    return share_or_move(agent, message, xm_share);
-}
-
-static int serve_move(struct xm_agent *agent, const void *message) {
-    _Static_assert(sizeof(struct xm_msg_move) == sizeof(struct xm_msg_share), "same layout");
-    return share_or_move(agent, message, xm_move);
+static int serve_move(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_move *message = argument;
+    uint32_t request = message->header.request;
+    if (!xm_range_valid(message->address, message->length))
+        return send_failure(agent, request, -EINVAL, NULL);
+    struct xm_offer *offer = xm_offer_begin(&agent->offers, message->address, message->length);
+    if (offer == NULL)
+        return no_offer(agent, request);
+    struct xm_share *share = prepare(agent);
+    int error = xm_move(share, message->address, message->length);
+    xm_offer_end(offer);
+    error = error == 0 ? send_done(agent, request)
+                       : send_failure(agent, request, error, share->survey.text);
+    xm_share_end(share);
+    return error;
 }
 
 static int serve_revoke(struct xm_agent *agent, const void *argument) {
@@ -140,6 +160,21 @@ static int serve_report(struct xm_agent *agent, const void *argument) {
                          0);
 }
 
+static int serve_trim(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_trim *message = argument;
+    struct {
+        struct xm_msg_trimmed message;
+        struct xm_row_file rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_TRIMMED) / XM_ROW_BYTES_FILE];
+    } *trimmed = (void *)agent->arena->sent;
+    trimmed->message = (struct xm_msg_trimmed){{XM_CODE_TRIMMED, 0, message->header.request}};
+    xm_offers_settle(&agent->offers);
+    ssize_t count = xm_files_trim(trimmed->rows, sizeof trimmed->rows / sizeof *trimmed->rows);
+    if (count < 0)
+        return send_failure(agent, message->header.request, (int)count, NULL);
+    return xm_agent_send(agent, trimmed, XM_BYTES_TRIMMED + (size_t)count * XM_ROW_BYTES_FILE, NULL,
+                         0);
+}
+
 int xm_agent_serve(struct xm_agent *agent, size_t length) {
     static const struct {
         uint16_t code;
@@ -152,6 +187,7 @@ int xm_agent_serve(struct xm_agent *agent, size_t length) {
         {XM_CODE_ARM, XM_BYTES_ARM, serve_arm},
         {XM_CODE_DISARM, XM_BYTES_DISARM, serve_disarm},
         {XM_CODE_REPORT, XM_BYTES_REPORT, serve_report},
+        {XM_CODE_TRIM, XM_BYTES_TRIM, serve_trim},
     };
     const struct xm_header *header = (const struct xm_header *)agent->arena->received;
     for (size_t i = 0; i < sizeof served / sizeof *served; i++) {

@@ -36,6 +36,8 @@ struct xm_agent {
     pthread_t thread;
     /* An eventfd that is readable when the thread must end. */
     int stop;
+    /* An eventfd that is readable when there are errands. */
+    int errands;
     /* The connection, or -1. */
     int socket;
     bool connected;

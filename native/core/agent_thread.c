@@ -13,6 +13,37 @@
 #define FIRST_BACKOFF_MS 20
 #define LONGEST_BACKOFF_MS 1000
 
+static void run_errands(struct xm_agent *agent) {
+    /* Listeners with errands are never closed, so the list may change but not from under them. */
+    xm_lock();
+    struct xm_link *link = agent->listeners.next;
+    while (link != &agent->listeners) {
+        struct xm_listener *listener = XM_MEMBER(link, struct xm_listener, link);
+        if (listener->errand != NULL) {
+            xm_unlock();
+            listener->errand(listener);
+            xm_lock();
+        }
+        link = link->next;
+    }
+    xm_unlock();
+}
+
+static void tell_missing(struct xm_agent *agent, int error) {
+    xm_lock();
+    struct xm_link *link = agent->listeners.next;
+    while (link != &agent->listeners) {
+        struct xm_listener *listener = XM_MEMBER(link, struct xm_listener, link);
+        if (listener->missing != NULL) {
+            xm_unlock();
+            listener->missing(listener, error);
+            xm_lock();
+        }
+        link = link->next;
+    }
+    xm_unlock();
+}
+
 /* Waits for events on a descriptor (-1: on none). 0, -ETIMEDOUT, -ECANCELED or another errno. */
 static int wait_for(const struct xm_agent *agent, int descriptor, short events, int timeout_ms) {
     struct pollfd watched[2] = {{agent->stop, POLLIN, 0}, {descriptor, events, 0}};
@@ -25,6 +56,26 @@ static int wait_for(const struct xm_agent *agent, int descriptor, short events, 
     if (watched[0].revents != 0)
         return -ECANCELED;
     return ready == 0 ? -ETIMEDOUT : 0;
+}
+
+/* Waits for a message, running errands meanwhile. Results as wait_for. */
+static int await_message(struct xm_agent *agent) {
+    for (;;) {
+        struct pollfd watched[3] = {
+            {agent->stop, POLLIN, 0}, {agent->errands, POLLIN, 0}, {agent->socket, POLLIN, 0}};
+        int ready = poll(watched, 3, -1);
+        if (ready < 0 && errno != EINTR)
+            return -errno;
+        if (ready <= 0)
+            continue;
+        if (watched[0].revents != 0)
+            return -ECANCELED;
+        uint64_t rung;
+        if (watched[1].revents != 0 && read(agent->errands, &rung, sizeof rung) > 0)
+            run_errands(agent);
+        if (watched[2].revents != 0)
+            return 0;
+    }
 }
 
 int xm_agent_wait(struct xm_agent *agent, short events) {
@@ -47,7 +98,7 @@ ssize_t xm_agent_receive(struct xm_agent *agent) {
     struct xm_received beside;
     ssize_t length;
     do {
-        int error = xm_agent_wait(agent, POLLIN);
+        int error = await_message(agent);
         if (error != 0)
             return error;
         length = xm_seqpacket_receive(agent->socket, agent->arena->received,
@@ -128,6 +179,7 @@ static int live(struct xm_agent *agent, bool *greeted) {
     if (error == 0) {
         *greeted = true;
         set_connected(agent, true);
+        xm_agent_nudge(agent);
         while (error == 0) {
             ssize_t length = xm_agent_receive(agent);
             error = length < 0 ? (int)length : xm_agent_serve(agent, (size_t)length);
@@ -149,6 +201,8 @@ void *xm_agent_main(void *argument) {
         int error = live(agent, &greeted);
         if (greeted)
             backoff_ms = FIRST_BACKOFF_MS;
+        if (error != -ECANCELED)
+            tell_missing(agent, error);
         if (error == -ECANCELED || wait_for(agent, -1, 0, backoff_ms) == -ECANCELED)
             return NULL;
         backoff_ms = backoff_ms * 2 < LONGEST_BACKOFF_MS ? backoff_ms * 2 : LONGEST_BACKOFF_MS;

@@ -20,53 +20,84 @@ static void *at(uint64_t address) {
     return (void *)(uintptr_t)address;
 }
 
+/* Maps memory that raises SIGBUS: a file that has no byte. 0 or a negative errno. */
+static int map_bus(void *address, uint64_t length, int protection) {
+    int empty = memfd_create("xpmem-none", MFD_CLOEXEC);
+    if (empty < 0)
+        return -errno;
+    void *mapped = mmap(address, length, protection, MAP_SHARED | MAP_FIXED, empty, 0);
+    int error = mapped == MAP_FAILED ? -errno : 0;
+    close(empty);
+    return error;
+}
+
+/* What of a segment is mapped, and how. */
+struct plan {
+    const struct xm_extents *extents;
+    uint64_t offset;
+    uint64_t length;
+    bool writable;
+};
+
+static int protection_of(const struct plan *plan, const struct xm_extent *extent) {
+    /* A file that its owner can only read is no more than that to those who may write. */
+    bool writable = extent->source == XM_HOLE || plan->extents->sources[extent->source].writable;
+    return plan->writable && writable ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
+/* Maps a part of an extent at an address, by mmap's `flags`. The address, or MAP_FAILED. */
+static void *map_extent(const struct plan *plan, const struct xm_extent *extent, uint64_t skip,
+                        uint64_t length, void *address, int flags) {
+    return mmap(address, length, protection_of(plan, extent), MAP_SHARED | flags,
+                plan->extents->sources[extent->source].descriptor,
+                (off_t)(extent->file_offset + skip));
+}
+
 /* Maps the pieces of a range over what is reserved at `base`. 0, -ENODATA, or a negative errno. */
-static int map_pieces(const struct xm_grant *grant, uint64_t offset, uint64_t length, char *base) {
-    int protection = grant->facts.writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    const struct xm_extent *extent = xm_extents_find(&grant->extents, offset);
-    const struct xm_extent *end = grant->extents.items + grant->extents.count;
-    for (uint64_t done = 0; done < length;) {
-        if (extent == NULL || extent == end || extent->offset > offset + done)
+static int map_pieces(const struct plan *plan, char *base) {
+    const struct xm_extent *extent = xm_extents_find(plan->extents, plan->offset);
+    const struct xm_extent *end = plan->extents->items + plan->extents->count;
+    for (uint64_t done = 0; done < plan->length; extent++) {
+        if (extent == NULL || extent == end || extent->offset > plan->offset + done)
             return -ENODATA;
-        uint64_t skip = offset + done - extent->offset;
+        uint64_t skip = plan->offset + done - extent->offset;
         uint64_t piece = extent->length - skip;
-        piece = piece < length - done ? piece : length - done;
-        if (mmap(base + done, piece, protection, MAP_SHARED | MAP_FIXED,
-                 grant->extents.sources[extent->source].descriptor,
-                 (off_t)(extent->file_offset + skip)) == MAP_FAILED)
-            return -errno;
+        piece = piece < plan->length - done ? piece : plan->length - done;
+        int error = 0;
+        if (extent->source == XM_HOLE)
+            error = map_bus(base + done, piece, protection_of(plan, extent));
+        else if (map_extent(plan, extent, skip, piece, base + done, MAP_FIXED) == MAP_FAILED)
+            error = -errno;
+        if (error != 0)
+            return error;
         done += piece;
-        extent++;
     }
     return 0;
 }
 
 /* Maps a range of a segment. `*base` is the address wanted, or NULL; it gets the one given. */
-static int map_range(const struct xm_grant *grant, uint64_t offset, uint64_t length, void **base) {
-    const struct xm_extent *first = xm_extents_find(&grant->extents, offset);
+static int map_range(const struct plan *plan, void **base) {
+    const struct xm_extent *first = xm_extents_find(plan->extents, plan->offset);
     if (first == NULL)
         return -ENODATA;
-    int protection = grant->facts.writable ? PROT_READ | PROT_WRITE : PROT_READ;
     int exactly = *base == NULL ? 0 : MAP_FIXED_NOREPLACE;
-    uint64_t skip = offset - first->offset;
-    bool single = length <= first->length - skip;
+    uint64_t skip = plan->offset - first->offset;
+    bool single = plan->length <= first->length - skip && first->source != XM_HOLE;
     void *wanted = *base;
-    void *mapped = single ? mmap(wanted, length, protection, MAP_SHARED | exactly,
-                                 grant->extents.sources[first->source].descriptor,
-                                 (off_t)(first->file_offset + skip))
-                          : mmap(wanted, length, PROT_NONE,
+    void *mapped = single ? map_extent(plan, first, skip, plan->length, wanted, exactly)
+                          : mmap(wanted, plan->length, PROT_NONE,
                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | exactly, -1, 0);
     if (mapped == MAP_FAILED)
         return errno == EEXIST ? -EINVAL : -errno;
     /* Kernels before 4.17 take the address for a hint. */
     int error = wanted != NULL && mapped != wanted ? -EINVAL : 0;
     if (error == 0 && !single)
-        error = map_pieces(grant, offset, length, mapped);
+        error = map_pieces(plan, mapped);
     /* The child of a fork has none of it, as with the kernel driver. */
-    if (error == 0 && madvise(mapped, length, MADV_DONTFORK) != 0)
+    if (error == 0 && madvise(mapped, plan->length, MADV_DONTFORK) != 0)
         error = -errno;
     if (error != 0)
-        munmap(mapped, length);
+        munmap(mapped, plan->length);
     *base = mapped;
     return error;
 }
@@ -115,8 +146,12 @@ static int attach(const struct xm_attach_request *request, struct xm_attachment 
     int error = inside ? xm_span_reserve(&index_by_address) : -EINVAL;
     if (error != 0)
         return error;
+    struct plan plan = {.extents = request->extents != NULL ? request->extents : &grant->extents,
+                        .offset = request->offset,
+                        .length = request->length,
+                        .writable = grant->facts.writable};
     void *base = at(request->address);
-    error = map_range(grant, request->offset, request->length, &base);
+    error = map_range(&plan, &base);
     if (error != 0)
         return error;
     *made = (struct xm_attachment){.span = {(uintptr_t)base, request->length},
@@ -189,20 +224,15 @@ void xm_attachment_free(struct xm_attachment *attachment) {
 static int cover(const struct xm_attachment *attachment) {
     void *memory = at(attachment->span.address);
     uint64_t length = attachment->span.length;
-    void *mapped;
-    if (attachment->style == XM_REVOKED_ZERO) {
-        mapped = mmap(memory, length, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    } else {
-        int empty = memfd_create("xpmem-revoked", MFD_CLOEXEC);
-        if (empty < 0)
-            return -errno;
-        mapped = mmap(memory, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, empty, 0);
-        close(empty);
-    }
-    if (mapped == MAP_FAILED)
-        return -errno;
-    return madvise(memory, length, MADV_DONTFORK) == 0 ? 0 : -errno;
+    int error = 0;
+    if (attachment->style == XM_REVOKED_BUS)
+        error = map_bus(memory, length, PROT_READ | PROT_WRITE);
+    else if (mmap(memory, length, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        error = -errno;
+    if (error == 0 && madvise(memory, length, MADV_DONTFORK) != 0)
+        error = -errno;
+    return error;
 }
 
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason) {

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lock.h"
@@ -27,7 +30,6 @@ static struct xm_file *find(dev_t device, ino_t inode) {
 static void discard(struct xm_file *file) {
     xm_link_remove(&file->link);
     close(file->descriptor);
-    free(file->used);
     free(file);
 }
 
@@ -53,53 +55,103 @@ static int keep_mapped(struct xm_link *idle) {
     return found;
 }
 
-/* Closes the memfds that nobody holds or maps. The state lock is held. */
-static void sweep(void) {
+/*
+ * Closes memfds that nobody holds or maps, `capacity` at the most, and tells which in `rows` unless
+ * that is NULL. The state lock is held. How many, or a negative errno.
+ */
+static ssize_t sweep(struct xm_row_file *rows, size_t capacity) {
     struct xm_link idle;
+    size_t count = 0;
     xm_link_init(&idle);
     struct xm_link *next;
-    for (struct xm_link *link = files.next; link != &files; link = next) {
+    for (struct xm_link *link = files.next; link != &files && count < capacity; link = next) {
         next = link->next;
         if (XM_MEMBER(link, struct xm_file, link)->holders != 0)
             continue;
         xm_link_remove(link);
         xm_link_append(&idle, link);
+        count++;
     }
-    if (xm_link_alone(&idle))
-        return;
-    bool known = keep_mapped(&idle) == 0;
+    int error = count == 0 ? 0 : keep_mapped(&idle);
+    count = 0;
     while (!xm_link_alone(&idle)) {
         struct xm_file *file = XM_MEMBER(idle.next, struct xm_file, link);
         xm_link_remove(&file->link);
         xm_link_append(&files, &file->link);
-        if (known)
-            discard(file);
+        if (error < 0)
+            continue;
+        if (rows != NULL)
+            rows[count] = (struct xm_row_file){file->device, file->inode};
+        count++;
+        discard(file);
     }
+    return error < 0 ? error : (ssize_t)count;
 }
 
-int xm_file_create(uint64_t size, struct xm_file **file) {
-    struct xm_file *made = calloc(1, sizeof *made);
-    if (made == NULL)
-        return -ENOMEM;
-    made->descriptor = xm_memfd_create(size);
+ssize_t xm_files_trim(struct xm_row_file *rows, size_t capacity) {
+    xm_lock();
+    ssize_t count = sweep(rows, capacity);
+    xm_unlock();
+    return count;
+}
+
+/* Takes the descriptor. */
+static int wrap(int descriptor, enum xm_file_kind kind, struct xm_file **file) {
     struct xm_descriptor_facts facts;
-    int error = made->descriptor < 0 ? made->descriptor : xm_inspect(made->descriptor, &facts);
+    struct xm_file *made = calloc(1, sizeof *made);
+    int error = made == NULL ? -ENOMEM : xm_inspect(descriptor, &facts);
     if (error != 0) {
-        if (made->descriptor >= 0)
-            close(made->descriptor);
+        close(descriptor);
         free(made);
         return error;
     }
+    xm_link_init(&made->link);
+    made->kind = kind;
+    made->descriptor = descriptor;
     made->device = facts.device;
     made->inode = facts.inode;
-    made->size = size;
+    made->size = facts.size < 0 ? 0 : (uint64_t)facts.size;
     made->holders = 1;
-    xm_lock();
-    sweep();
-    xm_link_append(&files, &made->link);
-    xm_unlock();
     *file = made;
     return 0;
+}
+
+int xm_file_create(uint64_t size, enum xm_file_kind kind, struct xm_file **file) {
+    int descriptor = xm_memfd_create(size);
+    int error = descriptor < 0 ? descriptor : wrap(descriptor, kind, file);
+    if (error != 0)
+        return error;
+    xm_lock();
+    (void)sweep(NULL, SIZE_MAX);
+    xm_link_append(&files, &(*file)->link);
+    xm_unlock();
+    return 0;
+}
+
+/* A descriptor of the mapped file, by a path that may name another by now; or a negative errno. */
+static int open_mapped(const struct xm_vma *vma, const char *path) {
+    struct stat status;
+    int descriptor = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0)
+        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0)
+        return -errno;
+    bool same = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
+                status.st_ino == vma->inode && status.st_dev == vma->device;
+    if (same)
+        return descriptor;
+    close(descriptor);
+    return -ENOENT;
+}
+
+int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file) {
+    char path[64];
+    /* The kernel's own way to it, for those who may. */
+    snprintf(path, sizeof path, "/proc/self/map_files/%" PRIx64 "-%" PRIx64, vma->start, vma->end);
+    int descriptor = open_mapped(vma, path);
+    if (descriptor < 0 && vma->name[0] == '/')
+        descriptor = open_mapped(vma, vma->name);
+    return descriptor < 0 ? descriptor : wrap(descriptor, XM_FILE_FOREIGN, file);
 }
 
 struct xm_file *xm_file_hold(dev_t device, ino_t inode) {
@@ -115,38 +167,10 @@ void xm_file_release(struct xm_file *file) {
     if (file == NULL)
         return;
     xm_lock();
-    file->holders--;
+    bool over = --file->holders == 0 && file->kind == XM_FILE_FOREIGN;
+    if (over)
+        discard(file);
     xm_unlock();
-}
-
-int xm_file_claim(struct xm_file *file, uint64_t start, uint64_t end) {
-    size_t at = 0;
-    while (at < file->used_count && file->used[at].end < start)
-        at++;
-    bool touches_left = at < file->used_count && file->used[at].end == start;
-    size_t right = touches_left ? at + 1 : at;
-    if (right < file->used_count && file->used[right].start < end)
-        return -EEXIST;
-    bool touches_right = right < file->used_count && file->used[right].start == end;
-    if (touches_left && touches_right) {
-        file->used[at].end = file->used[right].end;
-        file->used_count--;
-        memmove(&file->used[right], &file->used[right + 1],
-                (file->used_count - right) * sizeof *file->used);
-    } else if (touches_left) {
-        file->used[at].end = end;
-    } else if (touches_right) {
-        file->used[right].start = start;
-    } else {
-        struct xm_claim *larger = realloc(file->used, (file->used_count + 1) * sizeof *file->used);
-        if (larger == NULL)
-            return -ENOMEM;
-        file->used = larger;
-        memmove(&larger[at + 1], &larger[at], (file->used_count - at) * sizeof *larger);
-        larger[at] = (struct xm_claim){start, end};
-        file->used_count++;
-    }
-    return 0;
 }
 
 void xm_file_discard(struct xm_file *file) {

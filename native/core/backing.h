@@ -15,27 +15,29 @@
 #include <sys/types.h>
 
 #include "list.h"
+#include "maps.h"
+#include "protocol.h"
 #include "span.h"
 
-/* A part of a memfd, from `start` to before `end`. */
-struct xm_claim {
-    uint64_t start;
-    uint64_t end;
+enum xm_file_kind {
+    /* Born with a region of xm_region_create. */
+    XM_FILE_REGION,
+    /* Made for memory of the program that was moved. */
+    XM_FILE_MOVED,
+    /* Not ours: opened for one answer, and known to nobody else. */
+    XM_FILE_FOREIGN,
 };
 
 /* A memfd of ours. Its descriptor is open at least as long as someone holds it. */
 struct xm_file {
     struct xm_link link;
+    enum xm_file_kind kind;
     dev_t device;
     ino_t inode;
     int descriptor;
     uint64_t size;
     /* Offers, regions and requests under way that hold it. */
     unsigned holders;
-    /* Where memory was put in it, sorted and merged; never reused, as it may be mapped elsewhere.
-     */
-    struct xm_claim *used;
-    size_t used_count;
 };
 
 /* Fresh shared memory. */
@@ -46,15 +48,23 @@ struct xm_region {
 };
 
 /* Makes a memfd, held once. It also lets go of those that nobody holds or maps any more. */
-int xm_file_create(uint64_t size, struct xm_file **file);
+int xm_file_create(uint64_t size, enum xm_file_kind kind, struct xm_file **file);
+/*
+ * Opens the file that a shared mapping maps and we did not make, held once: for writing where that
+ * may be, else for reading. 0 or a negative errno.
+ */
+int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file);
+/*
+ * Lets go of memfds that nobody holds or maps, as many as there is room to tell of. How many, or a
+ * negative errno.
+ */
+ssize_t xm_files_trim(struct xm_row_file *rows, size_t capacity);
 /* The memfd of that identity, held once more; NULL if it is none of ours. */
 struct xm_file *xm_file_hold(dev_t device, ino_t inode);
 /* NULL is nothing. A memfd that nobody holds stays open while it may be mapped. */
 void xm_file_release(struct xm_file *file);
 /* Releases a memfd that is mapped no more (NULL is nothing), and closes it if nobody holds it. */
 void xm_file_discard(struct xm_file *file);
-/* Claims a part for memory to be put there. 0, -EEXIST if some of it is taken, or -ENOMEM. */
-int xm_file_claim(struct xm_file *file, uint64_t start, uint64_t end);
 
 /* Maps a fresh region. `length` in bytes, a multiple of the page size. 0 or a negative errno. */
 int xm_region_create(uint64_t length, bool huge_pages, struct xm_region **region);

@@ -69,12 +69,18 @@ static int lay_over(struct draft *set, struct xm_extent extent) {
     return 0;
 }
 
-static bool row_valid(const struct xm_row_extent *row, uint64_t segment_length, uint64_t size) {
+static bool row_valid(const struct xm_row_extent *row, uint64_t segment_length) {
     uint64_t page = xm_page_size();
     bool aligned = (row->offset | row->length | row->file_offset) % page == 0;
     return aligned && row->length != 0 && row->length <= segment_length &&
-           row->offset <= segment_length - row->length && row->length <= size &&
-           row->file_offset <= size - row->length;
+           row->offset <= segment_length - row->length &&
+           row->file_offset <= INT64_MAX - row->length;
+}
+
+/* A plain file may be shorter than its mapping: what lies beyond its end raises SIGBUS. */
+static bool fits(const struct xm_row_extent *row, const struct xm_source *source) {
+    bool within = row->length <= source->size && row->file_offset <= source->size - row->length;
+    return within || !source->sealed;
 }
 
 /* The source of that identity, taking the descriptor over if it is new. Room is there. */
@@ -84,30 +90,46 @@ static uint32_t intern(struct xm_source *sources, size_t *count, int *descriptor
         if (sources[i].inode == facts->inode && sources[i].device == facts->device)
             return (uint32_t)i;
     }
-    sources[*count] =
-        (struct xm_source){*descriptor, facts->device, facts->inode, (uint64_t)facts->size};
+    sources[*count] = (struct xm_source){.descriptor = *descriptor,
+                                         .writable = facts->writable,
+                                         .sealed = xm_memfd_sealed(facts),
+                                         .device = facts->device,
+                                         .inode = facts->inode,
+                                         .size = (uint64_t)facts->size};
     *descriptor = -1;
     return (uint32_t)(*count)++;
 }
 
+static int accept(int descriptor, unsigned allowed, struct xm_descriptor_facts *facts) {
+    bool writable = (allowed & XM_EXTENTS_WRITABLE) != 0;
+    int error = xm_memfd_accept(descriptor, writable, facts);
+    if (error == 0 || (allowed & XM_EXTENTS_BUS) == 0)
+        return error;
+    return xm_inspect(descriptor, facts) == 0 && facts->size >= 0 && !xm_memfd_sealed(facts) &&
+                   facts->readable && (writable || !facts->writable)
+               ? 0
+               : -EPROTO;
+}
+
 /* `sources` has room for all descriptors; those it takes over become -1. */
 static int build(struct draft *set, struct xm_source *sources, size_t *source_count,
-                 uint64_t segment_length, bool writable, const struct xm_row_extent *rows,
+                 uint64_t segment_length, unsigned allowed, const struct xm_row_extent *rows,
                  size_t row_count, int *descriptors, size_t descriptor_count) {
     uint32_t source_of[XM_MAX_DESCRIPTORS];
     for (size_t i = 0; i < descriptor_count; i++) {
         struct xm_descriptor_facts facts;
-        int error = xm_memfd_accept(descriptors[i], writable, &facts);
+        int error = accept(descriptors[i], allowed, &facts);
         if (error != 0)
             return error;
         source_of[i] = intern(sources, source_count, &descriptors[i], &facts);
     }
     for (size_t i = 0; i < row_count; i++) {
         const struct xm_row_extent *row = &rows[i];
-        if (row->descriptor >= descriptor_count)
+        bool hole = row->descriptor == XM_HOLE && (allowed & XM_EXTENTS_BUS) != 0;
+        if ((!hole && row->descriptor >= descriptor_count) || !row_valid(row, segment_length))
             return -EPROTO;
-        uint32_t source = source_of[row->descriptor];
-        if (!row_valid(row, segment_length, sources[source].size))
+        uint32_t source = hole ? XM_HOLE : source_of[row->descriptor];
+        if (!hole && !fits(row, &sources[source]))
             return -EPROTO;
         struct xm_extent extent = {row->offset, row->length, row->file_offset, source};
         int error = lay_over(set, extent);
@@ -126,7 +148,7 @@ static int copy_set(const struct xm_extents *extents, struct draft *set) {
     return 0;
 }
 
-int xm_extents_add(struct xm_extents *extents, uint64_t segment_length, bool writable,
+int xm_extents_add(struct xm_extents *extents, uint64_t segment_length, unsigned allowed,
                    const struct xm_row_extent *rows, size_t row_count, const int *descriptors,
                    size_t descriptor_count) {
     int owned[XM_MAX_DESCRIPTORS];
@@ -143,7 +165,7 @@ int xm_extents_add(struct xm_extents *extents, uint64_t segment_length, bool wri
     if (error == 0) {
         if (known != 0)
             memcpy(sources, extents->sources, known * sizeof *sources);
-        error = build(&set, sources, &count, segment_length, writable, rows, row_count, owned,
+        error = build(&set, sources, &count, segment_length, allowed, rows, row_count, owned,
                       descriptor_count);
     }
     for (size_t i = 0; i < descriptor_count; i++) {
@@ -178,6 +200,14 @@ const struct xm_extent *xm_extents_find(const struct xm_extents *extents, uint64
         return NULL;
     const struct xm_extent *extent = &extents->items[low - 1];
     return offset - extent->offset < extent->length ? extent : NULL;
+}
+
+uint64_t xm_extents_gap(const struct xm_extents *extents, uint64_t offset, uint64_t end) {
+    const struct xm_extent *extent = xm_extents_find(extents, offset);
+    const struct xm_extent *last = extents->items + extents->count;
+    for (; offset < end && extent != NULL && extent != last && extent->offset <= offset; extent++)
+        offset = extent->offset + extent->length;
+    return offset < end ? offset : end;
 }
 
 void xm_extents_clear(struct xm_extents *extents) {

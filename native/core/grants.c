@@ -96,8 +96,9 @@ int xm_grant_extents(const void *agent, uint64_t apid, const struct xm_row_exten
     struct xm_grant *grant = xm_grants_find(agent, apid);
     int error = grant == NULL || grant->revoked ? -ENOENT : 0;
     if (error == 0) {
-        error = xm_extents_add(&grant->extents, grant->facts.length, grant->facts.writable, rows,
-                               row_count, descriptors, descriptor_count);
+        error = xm_extents_add(&grant->extents, grant->facts.length,
+                               grant->facts.writable ? XM_EXTENTS_WRITABLE : 0, rows, row_count,
+                               descriptors, descriptor_count);
     } else {
         for (size_t i = 0; i < descriptor_count; i++)
             close(descriptors[i]);
@@ -167,7 +168,8 @@ size_t xm_held(const void *agent, uint64_t *apid, struct xm_row_held *rows, size
          count < capacity && i < xm_grants.count && xm_grants.items[i]->agent == agent; i++) {
         const struct xm_grant *grant = xm_grants.items[i];
         *apid = grant->facts.apid;
-        if (grant->revoked || grant->extents.source_count == 0)
+        bool holds = grant->extents.source_count != 0 || !xm_link_alone(&grant->attachments);
+        if (grant->revoked || !holds)
             continue;
         size_t same = 0;
         while (same < count && rows[same].segid != grant->facts.segid)

@@ -73,10 +73,14 @@ int xm_inspect(int descriptor, struct xm_descriptor_facts *facts) {
     return 0;
 }
 
+bool xm_memfd_sealed(const struct xm_descriptor_facts *facts) {
+    return facts->seals >= 0 && (facts->seals & REQUIRED_SEALS) == REQUIRED_SEALS;
+}
+
 int xm_memfd_accept(int descriptor, bool writable, struct xm_descriptor_facts *facts) {
     if (xm_inspect(descriptor, facts) != 0)
         return -EPROTO;
-    bool sealed = facts->seals >= 0 && (facts->seals & REQUIRED_SEALS) == REQUIRED_SEALS;
+    bool sealed = xm_memfd_sealed(facts);
     bool permitted = facts->readable && facts->writable == writable;
     return facts->size > 0 && sealed && permitted ? 0 : -EPROTO;
 }

@@ -40,6 +40,9 @@ int xm_reopen_read_only(int descriptor);
 /* Fills in `facts`. 0 or a negative errno. */
 int xm_inspect(int descriptor, struct xm_descriptor_facts *facts);
 
+/* Whether it is a memfd that nobody can resize. */
+bool xm_memfd_sealed(const struct xm_descriptor_facts *facts);
+
 /*
  * Whether a descriptor that came from elsewhere is one that can be mapped without ever raising
  * SIGBUS, and gives just the access that was promised: a memfd sealed SHRINK, GROW and SEAL, open

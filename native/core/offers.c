@@ -39,6 +39,12 @@ static struct xm_offer *find(const struct xm_offers *offers, const void *holder,
     return NULL;
 }
 
+static void settle(struct xm_offer *offer) {
+    if (offer->growth.file != NULL)
+        offer->growth.file->holders--;
+    offer->growth = (struct xm_growth){0};
+}
+
 static void withdraw(struct xm_offers *offers, const void *holder, uint32_t id) {
     struct xm_offer *offer;
     xm_lock();
@@ -48,8 +54,7 @@ static void withdraw(struct xm_offers *offers, const void *holder, uint32_t id) 
             continue;
         }
         xm_link_remove(&offer->link);
-        if (offer->file != NULL)
-            offer->file->holders--;
+        settle(offer);
         free(offer);
     }
     xm_unlock();
@@ -88,6 +93,13 @@ size_t xm_offers_touching(const struct xm_offers *offers, uint64_t address, uint
             count++;
     }
     return count;
+}
+
+void xm_offers_settle(struct xm_offers *offers) {
+    xm_lock();
+    for (struct xm_link *link = offers->list.next; link != &offers->list; link = link->next)
+        settle(XM_MEMBER(link, struct xm_offer, link));
+    xm_unlock();
 }
 
 void xm_offer_end(struct xm_offer *offer) {

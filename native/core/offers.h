@@ -8,17 +8,28 @@
 #include "backing.h"
 #include "list.h"
 
+/*
+ * Memory of which only a part has been moved yet: a request for a long range is carried out in
+ * steps, and the next one goes on in the same memfd.
+ */
+struct xm_growth {
+    /* Held; NULL: none. */
+    struct xm_file *file;
+    /* Where the moved part ends, and where in the memfd that is. */
+    uint64_t next;
+    uint64_t file_offset;
+    /* Up to where the memfd was made for. */
+    uint64_t limit;
+};
+
 struct xm_offer {
     struct xm_link link;
     const void *holder;
     uint32_t id;
     uint64_t address;
     uint64_t length;
-    /*
-     * Where its private memory is moved to: a sparse memfd as long as the offer, laid out like it.
-     * NULL until the first share. Only the agent's thread uses it, while the offer is busy.
-     */
-    struct xm_file *file;
+    /* Only the agent's thread uses it, while the offer is busy. */
+    struct xm_growth growth;
     bool busy;
 };
 
@@ -42,5 +53,7 @@ size_t xm_offers_touching(const struct xm_offers *offers, uint64_t address, uint
 /* The agent begins to work on a range: an offer that holds all of it, or NULL. It is busy then. */
 struct xm_offer *xm_offer_begin(struct xm_offers *offers, uint64_t address, uint64_t length);
 void xm_offer_end(struct xm_offer *offer);
+/* Ends the growth of all offers, so that they hold no memfd. */
+void xm_offers_settle(struct xm_offers *offers);
 
 #endif

@@ -42,7 +42,7 @@ int xm_region_create(uint64_t length, bool huge_pages, struct xm_region **region
     if (made == NULL)
         return -ENOMEM;
     made->span.length = length;
-    int error = xm_file_create(length, &made->file);
+    int error = xm_file_create(length, XM_FILE_REGION, &made->file);
     if (error == 0) {
         error = map_region(made, huge_pages);
         if (error != 0)

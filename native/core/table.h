@@ -26,6 +26,8 @@ struct xm_grant_facts {
     uint64_t owner_start;
     uint32_t owner_pid;
     bool writable;
+    /* Where it lies does not change, so extents are kept. */
+    bool stable;
 };
 
 /* Who holds attachments. */
@@ -74,6 +76,11 @@ struct xm_attach_request {
     struct xm_owner *owner;
     enum xm_revoked_style style;
     bool keep_on_owner_exit;
+    /*
+     * What the service has just said of the range; NULL: what is kept of a stable segment. Holes
+     * raise SIGBUS, whatever the style.
+     */
+    const struct xm_extents *extents;
 };
 
 void xm_owner_open(struct xm_owner *owner, void (*notify)(struct xm_owner *owner));
@@ -86,7 +93,10 @@ struct xm_attachment *xm_owner_note(struct xm_owner *owner);
 int xm_grant_open(const void *agent, const struct xm_grant_facts *facts);
 /* 0 or -ENOENT. */
 int xm_grant_facts(const void *agent, uint64_t apid, struct xm_grant_facts *facts);
-/* As xm_extents_add, and -ENOENT if the permit is unknown or its segment was revoked. */
+/*
+ * Keeps extents of a stable segment. As xm_extents_add, and -ENOENT if the permit is unknown or its
+ * segment was revoked.
+ */
 int xm_grant_extents(const void *agent, uint64_t apid, const struct xm_row_extent *rows,
                      size_t row_count, const int *descriptors, size_t descriptor_count);
 /* Some attachment of the permit that this owner holds, not revoked; or NULL. */
@@ -99,7 +109,7 @@ int xm_grant_any(const void *agent, uint64_t *apid);
 
 /*
  * Maps a range of a segment. 0; -ENOENT: the permit is unknown or its segment was revoked;
- * -ENODATA: the range's extents are not all known; -EINVAL: not page-aligned, outside of the
+ * -ENODATA: extents are not given and not all known; -EINVAL: not page-aligned, outside of the
  * segment, or the address is taken; or another negative errno.
  */
 int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment);

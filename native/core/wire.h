@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define XM_PROTOCOL_VERSION 1
+#define XM_PROTOCOL_VERSION 2
 #define XM_MAX_MESSAGE_BYTES 65536
 #define XM_MAX_DESCRIPTORS 16
 
@@ -21,6 +21,15 @@
 #define XM_REASON_REFUSED 3
 
 #define XM_MAKE_FLAG_BACKED 1
+
+#define XM_GOT_FLAG_STABLE 1
+
+#define XM_ATTACH_FLAG_BUS 1
+
+#define XM_SHARE_FLAG_HOLES 1
+#define XM_SHARE_FLAG_MORE 2
+
+#define XM_HOLE UINT32_C(4294967295)
 
 #define XM_CODE_HELLO 1
 #define XM_CODE_WELCOME 2
@@ -48,6 +57,8 @@
 #define XM_CODE_DISARM 53
 #define XM_CODE_REPORT 54
 #define XM_CODE_HOLDINGS 55
+#define XM_CODE_TRIM 57
+#define XM_CODE_TRIMMED 58
 #define XM_CODE_HELD 56
 
 struct xm_header {
@@ -97,6 +108,15 @@ _Static_assert(offsetof(struct xm_row_holding, bytes) == 8, "holding.bytes");
 _Static_assert(offsetof(struct xm_row_holding, attachments) == 16, "holding.attachments");
 _Static_assert(offsetof(struct xm_row_holding, reserved) == 20, "holding.reserved");
 #define XM_ROW_BYTES_HOLDING 24
+
+struct xm_row_file {
+    uint64_t device;
+    uint64_t inode;
+};
+_Static_assert(sizeof(struct xm_row_file) >= 16 && sizeof(struct xm_row_file) < 24, "file");
+_Static_assert(offsetof(struct xm_row_file, device) == 0, "file.device");
+_Static_assert(offsetof(struct xm_row_file, inode) == 8, "file.inode");
+#define XM_ROW_BYTES_FILE 16
 
 struct xm_msg_hello {
     struct xm_header header;
@@ -201,8 +221,10 @@ struct xm_msg_got {
     uint64_t owner_start;
     uint32_t owner_pid;
     uint32_t access;
+    uint32_t flags;
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct xm_msg_got) >= 72 && sizeof(struct xm_msg_got) < 80, "got");
+_Static_assert(sizeof(struct xm_msg_got) >= 80 && sizeof(struct xm_msg_got) < 88, "got");
 _Static_assert(offsetof(struct xm_msg_got, apid) == 8, "got.apid");
 _Static_assert(offsetof(struct xm_msg_got, segid) == 16, "got.segid");
 _Static_assert(offsetof(struct xm_msg_got, token_high) == 24, "got.tokenHigh");
@@ -212,7 +234,9 @@ _Static_assert(offsetof(struct xm_msg_got, data_length) == 48, "got.dataLength")
 _Static_assert(offsetof(struct xm_msg_got, owner_start) == 56, "got.ownerStart");
 _Static_assert(offsetof(struct xm_msg_got, owner_pid) == 64, "got.ownerPid");
 _Static_assert(offsetof(struct xm_msg_got, access) == 68, "got.access");
-#define XM_BYTES_GOT 72
+_Static_assert(offsetof(struct xm_msg_got, flags) == 72, "got.flags");
+_Static_assert(offsetof(struct xm_msg_got, reserved) == 76, "got.reserved");
+#define XM_BYTES_GOT 80
 
 struct xm_msg_describe {
     struct xm_header header;
@@ -247,12 +271,16 @@ struct xm_msg_attach {
     uint64_t apid;
     uint64_t offset;
     uint64_t length;
+    uint32_t flags;
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct xm_msg_attach) >= 32 && sizeof(struct xm_msg_attach) < 40, "attach");
+_Static_assert(sizeof(struct xm_msg_attach) >= 40 && sizeof(struct xm_msg_attach) < 48, "attach");
 _Static_assert(offsetof(struct xm_msg_attach, apid) == 8, "attach.apid");
 _Static_assert(offsetof(struct xm_msg_attach, offset) == 16, "attach.offset");
 _Static_assert(offsetof(struct xm_msg_attach, length) == 24, "attach.length");
-#define XM_BYTES_ATTACH 32
+_Static_assert(offsetof(struct xm_msg_attach, flags) == 32, "attach.flags");
+_Static_assert(offsetof(struct xm_msg_attach, reserved) == 36, "attach.reserved");
+#define XM_BYTES_ATTACH 40
 
 struct xm_msg_release {
     struct xm_header header;
@@ -302,11 +330,17 @@ struct xm_msg_share {
     struct xm_header header;
     uint64_t address;
     uint64_t length;
+    uint64_t most;
+    uint32_t flags;
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct xm_msg_share) >= 24 && sizeof(struct xm_msg_share) < 32, "share");
+_Static_assert(sizeof(struct xm_msg_share) >= 40 && sizeof(struct xm_msg_share) < 48, "share");
 _Static_assert(offsetof(struct xm_msg_share, address) == 8, "share.address");
 _Static_assert(offsetof(struct xm_msg_share, length) == 16, "share.length");
-#define XM_BYTES_SHARE 24
+_Static_assert(offsetof(struct xm_msg_share, most) == 24, "share.most");
+_Static_assert(offsetof(struct xm_msg_share, flags) == 32, "share.flags");
+_Static_assert(offsetof(struct xm_msg_share, reserved) == 36, "share.reserved");
+#define XM_BYTES_SHARE 40
 
 struct xm_msg_revoke {
     struct xm_header header;
@@ -371,6 +405,18 @@ struct xm_msg_holdings {
 };
 _Static_assert(sizeof(struct xm_msg_holdings) >= 8 && sizeof(struct xm_msg_holdings) < 16, "holdings");
 #define XM_BYTES_HOLDINGS 8
+
+struct xm_msg_trim {
+    struct xm_header header;
+};
+_Static_assert(sizeof(struct xm_msg_trim) >= 8 && sizeof(struct xm_msg_trim) < 16, "trim");
+#define XM_BYTES_TRIM 8
+
+struct xm_msg_trimmed {
+    struct xm_header header;
+};
+_Static_assert(sizeof(struct xm_msg_trimmed) >= 8 && sizeof(struct xm_msg_trimmed) < 16, "trimmed");
+#define XM_BYTES_TRIMMED 8
 
 struct xm_msg_held {
     struct xm_header header;

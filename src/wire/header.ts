@@ -1,7 +1,10 @@
 import { type Placed, placeMessage, placeRow } from './layout.js'
 import {
   access,
+  attachFlag,
+  gotFlag,
   headerBytes,
+  hole,
   makeFlag,
   maxDescriptors,
   maxMessageBytes,
@@ -10,6 +13,7 @@ import {
   reason,
   role,
   rows,
+  shareFlag,
 } from './schema.js'
 
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
@@ -51,6 +55,10 @@ export function wireHeader(): string {
     constants('ACCESS', access),
     constants('REASON', reason),
     constants('MAKE_FLAG', makeFlag),
+    constants('GOT_FLAG', gotFlag),
+    constants('ATTACH_FLAG', attachFlag),
+    constants('SHARE_FLAG', shareFlag),
+    `#define XM_HOLE UINT32_C(${hole})`,
     constants('CODE', codes),
     `struct xm_header {\n    uint16_t code;\n    uint16_t reserved;\n    uint32_t request;\n};\n_Static_assert(sizeof(struct xm_header) == ${headerBytes}, "header");`,
     ...Object.entries(rows).map(([name, fields]) => struct('row', name, placeRow(name, fields))),

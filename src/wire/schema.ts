@@ -8,7 +8,7 @@
  */
 
 /** Raised whenever a layout changes; both ends must say the same number. */
-export const protocolVersion = 1
+export const protocolVersion = 2
 
 /** Bytes of a datagram at the most, header included. */
 export const maxMessageBytes = 65_536
@@ -38,6 +38,8 @@ export const rows = {
   held: { segid: 'u64', ownerStart: 'u64', ownerPid: 'u32', reserved: 'u32' },
   /** What a process has mapped of one segment, told by its agent. */
   holding: { segid: 'u64', bytes: 'size', attachments: 'u32', reserved: 'u32' },
+  /** A memfd, by the numbers fstat(2) gives. */
+  file: { device: 'u64', inode: 'u64' },
 } as const satisfies Record<string, Fields>
 
 export type RowName = keyof typeof rows
@@ -56,6 +58,29 @@ export const access = { read: 1, readwrite: 2 } as const
 
 /** Why a segment is revoked, in `revoke`. */
 export const reason = { removed: 1, ownerExit: 2, refused: 3 } as const
+
+/** The `descriptor` of an extent where nothing is mapped: only answers to requests that allow holes have them. */
+export const hole = 0xffff_ffff
+
+/** Bits of `got.flags`. */
+export const gotFlag = {
+  /** Where the segment lies does not change while it exists, so that what an answer said may be kept. */
+  stable: 1,
+} as const
+
+/** Bits of `attach.flags`. */
+export const attachFlag = {
+  /** Memory that raises SIGBUS is welcome: holes, and files that somebody may truncate. */
+  bus: 1,
+} as const
+
+/** Bits of `share.flags`. */
+export const shareFlag = {
+  /** Where nothing can be read the answer has a hole; without it that is EFAULT. */
+  holes: 1,
+  /** Goes on where the answer before ended: what is moved belongs together with what was moved then. */
+  more: 2,
+} as const
 
 /** Bits of `make.flags`. */
 export const makeFlag = {
@@ -109,6 +134,8 @@ export const messages = {
       ownerStart: 'u64',
       ownerPid: 'u32',
       access: 'u32',
+      flags: 'u32',
+      reserved: 'u32',
     },
     tail: 'none',
   },
@@ -128,7 +155,12 @@ export const messages = {
     },
     tail: 'none',
   },
-  attach: { code: 22, fields: { apid: 'u64', offset: 'size', length: 'size' }, tail: 'none' },
+  /** Answered with extents from the start of the range on, of as much as one message has room for. */
+  attach: {
+    code: 22,
+    fields: { apid: 'u64', offset: 'size', length: 'size', flags: 'u32', reserved: 'u32' },
+    tail: 'none',
+  },
   release: { code: 23, fields: { apid: 'u64' }, tail: 'none' },
   remove: { code: 24, fields: { segid: 'u64' }, tail: 'none' },
   list: { code: 25, fields: { cursor: 'u64' }, tail: 'none' },
@@ -140,7 +172,15 @@ export const messages = {
   ping: { code: 28, fields: {}, tail: 'none' },
 
   // Agent connection, service to agent; the agent answers with extents, done, failure or holdings.
-  share: { code: 48, fields: { address: 'u64', length: 'size' }, tail: 'none' },
+  /**
+   * Answered with extents from the start of the range on: of all of it, or as much as one message has
+   * room for, or until `most` bytes were moved.
+   */
+  share: {
+    code: 48,
+    fields: { address: 'u64', length: 'size', most: 'size', flags: 'u32', reserved: 'u32' },
+    tail: 'none',
+  },
   revoke: { code: 49, fields: { segid: 'u64', reason: 'u32', reserved: 'u32' }, tail: 'none' },
   /** Put the range in a fresh memfd, so that whoever kept the old one sees nothing more of it. */
   move: { code: 50, fields: { address: 'u64', length: 'size' }, tail: 'none' },
@@ -150,6 +190,9 @@ export const messages = {
   disarm: { code: 53, fields: { address: 'u64', length: 'size' }, tail: 'none' },
   report: { code: 54, fields: {}, tail: 'none' },
   holdings: { code: 55, fields: {}, tail: 'holding' },
+  /** Let go of memfds that nothing in the process maps any more. */
+  trim: { code: 57, fields: {}, tail: 'none' },
+  trimmed: { code: 58, fields: {}, tail: 'file' },
   /** Agent to service, after its hello, once per datagram's worth of rows. Not answered. */
   held: { code: 56, fields: {}, tail: 'held' },
 } as const satisfies Record<string, MessageLayout>

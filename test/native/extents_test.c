@@ -16,7 +16,7 @@ static int make_memfd(void) {
 }
 
 static int add(struct xm_extents *extents, struct xm_row_extent row, int descriptor) {
-    return xm_extents_add(extents, SEGMENT, true, &row, 1, &descriptor, 1);
+    return xm_extents_add(extents, SEGMENT, XM_EXTENTS_WRITABLE, &row, 1, &descriptor, 1);
 }
 
 static void check_extent(const struct xm_extents *extents, size_t number, uint64_t offset,
@@ -100,9 +100,9 @@ static void descriptors_of_another_kind_are_refused(void) {
     int file = make_memfd();
     CHECK_EQUAL(add(&extents, row, xm_reopen_read_only(file)), -EPROTO);
     int copy = dup(file);
-    CHECK_EQUAL(xm_extents_add(&extents, SEGMENT, false, &row, 1, &copy, 1), -EPROTO);
+    CHECK_EQUAL(xm_extents_add(&extents, SEGMENT, 0, &row, 1, &copy, 1), -EPROTO);
     int readable = xm_reopen_read_only(file);
-    CHECK_EQUAL(xm_extents_add(&extents, SEGMENT, false, &row, 1, &readable, 1), 0);
+    CHECK_EQUAL(xm_extents_add(&extents, SEGMENT, 0, &row, 1, &readable, 1), 0);
     xm_extents_clear(&extents);
     close(file);
 }

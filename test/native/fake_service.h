@@ -95,7 +95,10 @@ static inline void service_ask(struct service *service, uint16_t code, uint64_t 
         struct xm_header header;
         uint64_t first;
         uint64_t second;
-    } request = {{code, 0, ++service->requests}, first, second};
+        /* Of a share: as much as it likes, and no holes. */
+        uint64_t most;
+        uint64_t flags;
+    } request = {{code, 0, ++service->requests}, first, second, INT64_MAX, 0};
     service_send(service, &request, bytes);
     service_receive(service);
     if (service->message.header.code == XM_CODE_FAILURE && answer != XM_CODE_FAILURE)

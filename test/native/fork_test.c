@@ -50,7 +50,8 @@ static void check_child(struct xm_agent *agent, struct xm_owner *owner,
 static void the_parent_goes_on(void) {
     struct xm_agent *agent = connect_agent(&service, &listener);
     struct xm_owner owner;
-    struct xm_grant_facts facts = {.apid = 4, .segid = 40, .length = PAGE, .writable = true};
+    struct xm_grant_facts facts = {
+        .apid = 4, .segid = 40, .length = PAGE, .writable = true, .stable = true};
     struct xm_row_extent row = {0, PAGE, 0, 0, 0};
     int file = xm_memfd_create(PAGE);
     xm_owner_open(&owner, ignore_note);

@@ -1,0 +1,184 @@
+#include "survey.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "maps.h"
+#include "stacks.h"
+
+int xm_survey_fail(struct xm_survey *survey, int error, uint64_t start, uint64_t end,
+                   const char *why) {
+    snprintf(survey->text, sizeof survey->text, "0x%" PRIx64 "-0x%" PRIx64 ": %s", start, end, why);
+    return error;
+}
+
+bool xm_survey_keep(struct xm_survey *survey, struct xm_file *file) {
+    size_t i = 0;
+    while (i < survey->file_count && survey->files[i] != file)
+        i++;
+    if (i < survey->file_count || i == XM_SURVEY_FILES)
+        xm_file_release(file);
+    else
+        survey->files[survey->file_count++] = file;
+    return i < XM_SURVEY_FILES;
+}
+
+/* The file of a shared mapping, held; NULL, with the reason in `*why`, if it cannot be had. */
+static struct xm_file *find_file(struct xm_survey *survey, const struct xm_vma *vma,
+                                 const char **why) {
+    struct xm_file *file = xm_file_hold(vma->device, vma->inode);
+    for (size_t i = 0; file == NULL && i < survey->file_count; i++) {
+        struct xm_file *known = survey->files[i];
+        if (known->device == vma->device && known->inode == vma->inode) {
+            known->holders++;
+            return known;
+        }
+    }
+    if (file != NULL)
+        return file;
+    if (strncmp(vma->name, "/memfd:xpmem", strlen("/memfd:xpmem")) == 0)
+        *why = "this is an attachment: get and attach what it is an attachment of";
+    else if (xm_file_open_foreign(vma, &file) != 0)
+        *why = "this is a shared mapping of a file that cannot be opened again";
+    return file;
+}
+
+/* Why a mapping cannot be shared, or NULL; fills in the piece's kind and file, which is held. */
+static const char *judge(struct xm_survey *survey, const struct xm_vma *vma,
+                         enum xm_survey_mode mode, struct xm_piece *piece) {
+    uint64_t end = piece->address + piece->length;
+    const char *why = NULL;
+    if (mode == XM_SURVEY_OURS) {
+        piece->kind = XM_PIECE_SHARED;
+        piece->file = vma->shared ? xm_file_hold(vma->device, vma->inode) : NULL;
+        return NULL;
+    }
+    if (piece->address < survey->own_address + survey->own_length && end > survey->own_address)
+        return "this is the memory of xpmem's own thread";
+    if ((vma->protection & PROT_READ) == 0) {
+        piece->kind = XM_PIECE_HOLE;
+        return mode == XM_SURVEY_HOLES ? NULL : "this memory is not readable";
+    }
+    /* A fork runs parent and child on the same stack until the child can do something about it, and
+     * what is mapped over the main thread's stack does not grow. */
+    if (xm_stacks_touch(piece->address, end) || strncmp(vma->name, "[stack", 6) == 0)
+        return "this is a thread's stack";
+    if (vma->shared) {
+        piece->kind = XM_PIECE_SHARED;
+        piece->file = find_file(survey, vma, &why);
+        return why;
+    }
+    piece->kind = XM_PIECE_ANONYMOUS;
+    return xm_vma_anonymous(vma) ? NULL
+                                 : "a file is mapped here; only anonymous memory can be shared";
+}
+
+/* False: an answer has no room for it. Each piece that is moved may need a memfd of its own. */
+static bool add_piece(struct xm_survey *survey, const struct xm_piece *piece, size_t *to_move) {
+    bool moves = piece->kind == XM_PIECE_ANONYMOUS;
+    bool room = survey->piece_count < XM_SURVEY_PIECES &&
+                survey->file_count + *to_move + (moves ? 1 : 0) <= XM_SURVEY_FILES;
+    if (!room) {
+        xm_file_release(piece->file);
+        return false;
+    }
+    if (piece->file != NULL && !xm_survey_keep(survey, piece->file))
+        return false;
+    if (survey->file_count + *to_move > XM_SURVEY_FILES)
+        return false;
+    *to_move += moves ? 1 : 0;
+    survey->pieces[survey->piece_count++] = *piece;
+    return true;
+}
+
+/* What is moved with a piece stays off the caller's own memory. */
+static void set_bounds(const struct xm_survey *survey, struct xm_piece *piece,
+                       const struct xm_vma *vma, struct xm_bounds bounds) {
+    uint64_t own_end = survey->own_address + survey->own_length;
+    piece->low = vma->start > bounds.low ? vma->start : bounds.low;
+    piece->high = vma->end < bounds.high ? vma->end : bounds.high;
+    if (own_end <= piece->address && own_end > piece->low)
+        piece->low = own_end;
+    if (survey->own_address > piece->address && survey->own_address < piece->high)
+        piece->high = survey->own_address;
+}
+
+/* A part with nothing mapped. 1: go on; 0: no room; or a negative errno. */
+static int add_gap(struct xm_survey *survey, uint64_t start, uint64_t end, enum xm_survey_mode mode,
+                   size_t *to_move) {
+    if (mode == XM_SURVEY_STRICT)
+        return xm_survey_fail(survey, -EFAULT, start, end, "no memory is mapped here");
+    if (mode == XM_SURVEY_OURS)
+        return 1;
+    struct xm_piece piece = {.kind = XM_PIECE_HOLE, .address = start, .length = end - start};
+    return add_piece(survey, &piece, to_move) ? 1 : 0;
+}
+
+/* One mapping's part of the range. 1: go on; 0: no room; or a negative errno. */
+static int add_mapping(struct xm_survey *survey, const struct xm_vma *vma, uint64_t start,
+                       uint64_t end, struct xm_bounds bounds, enum xm_survey_mode mode,
+                       size_t *to_move) {
+    struct xm_piece piece = {.address = start,
+                             .length = end - start,
+                             .protection = vma->protection,
+                             .file_offset = vma->file_offset + (start - vma->start)};
+    const char *why = judge(survey, vma, mode, &piece);
+    if (why != NULL)
+        return xm_survey_fail(survey, -EFAULT, start, end, why);
+    if (mode == XM_SURVEY_OURS && piece.file == NULL)
+        return 1;
+    set_bounds(survey, &piece, vma, bounds);
+    return add_piece(survey, &piece, to_move) ? 1 : 0;
+}
+
+static int survey_with(struct xm_survey *survey, struct xm_maps *maps, uint64_t end,
+                       struct xm_bounds bounds, enum xm_survey_mode mode) {
+    struct xm_vma vma;
+    size_t to_move = 0;
+    int found = 0;
+    int went = 1;
+    while (survey->end < end && (found = xm_maps_next(maps, &vma)) > 0 && vma.start < end) {
+        if (vma.end <= survey->end)
+            continue;
+        if (vma.start > survey->end) {
+            went = add_gap(survey, survey->end, vma.start, mode, &to_move);
+            if (went <= 0)
+                return went;
+            survey->end = vma.start;
+        }
+        uint64_t stop = vma.end < end ? vma.end : end;
+        went = add_mapping(survey, &vma, survey->end, stop, bounds, mode, &to_move);
+        if (went <= 0)
+            return went;
+        survey->end = stop;
+    }
+    if (found < 0)
+        return xm_survey_fail(survey, found, survey->end, end, "/proc/self/maps cannot be read");
+    if (survey->end < end)
+        went = add_gap(survey, survey->end, end, mode, &to_move);
+    if (went > 0)
+        survey->end = end;
+    return went < 0 ? went : 0;
+}
+
+int xm_survey(struct xm_survey *survey, uint64_t address, uint64_t end, struct xm_bounds bounds,
+              enum xm_survey_mode mode) {
+    struct xm_maps maps;
+    survey->piece_count = 0;
+    survey->end = address;
+    int error = xm_maps_open(&maps, survey->maps, sizeof survey->maps);
+    if (error != 0)
+        return xm_survey_fail(survey, error, address, end, "/proc/self/maps cannot be opened");
+    error = survey_with(survey, &maps, end, bounds, mode);
+    xm_maps_close(&maps);
+    return error;
+}
+
+void xm_survey_end(struct xm_survey *survey) {
+    for (size_t i = 0; i < survey->file_count; i++)
+        xm_file_release(survey->files[i]);
+    survey->file_count = 0;
+}

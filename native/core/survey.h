@@ -1,0 +1,88 @@
+/* What is mapped in a range, and what of it can be shared how. */
+
+#ifndef XM_SURVEY_H
+#define XM_SURVEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backing.h"
+#include "protocol.h"
+
+/* Files of one answer: each goes as a read-write and a read-only descriptor. */
+#define XM_SURVEY_FILES 7
+/* Pieces of one answer. */
+#define XM_SURVEY_PIECES ((XM_MAX_MESSAGE_BYTES - XM_BYTES_EXTENTS) / XM_ROW_BYTES_EXTENT)
+
+enum xm_piece_kind {
+    /* A shared mapping of a file that can be handed out. */
+    XM_PIECE_SHARED,
+    /* Private memory with no file under it. */
+    XM_PIECE_ANONYMOUS,
+    /* Nothing that could be read. */
+    XM_PIECE_HOLE,
+};
+
+/* A part of the range as it is mapped. */
+struct xm_piece {
+    enum xm_piece_kind kind;
+    uint64_t address;
+    uint64_t length;
+    int protection;
+    /* Of a shared mapping: held through the survey's `files`. */
+    struct xm_file *file;
+    uint64_t file_offset;
+    /* Of private memory: what around it is of the same kind and may be moved with it. */
+    uint64_t low;
+    uint64_t high;
+};
+
+/* What is asked for. */
+enum xm_survey_mode {
+    /* All of it must be fit to be shared. */
+    XM_SURVEY_STRICT,
+    /* What cannot be read is a hole; the rest must be fit. */
+    XM_SURVEY_HOLES,
+    /* Only memfds of ours count, the rest is passed over. */
+    XM_SURVEY_OURS,
+};
+
+/* A survey's work space and result; too large for a stack. */
+struct xm_survey {
+    /* The caller's own memory, which it needs while a range is frozen. */
+    uint64_t own_address;
+    uint64_t own_length;
+
+    struct xm_piece pieces[XM_SURVEY_PIECES];
+    size_t piece_count;
+    /* Where they end. */
+    uint64_t end;
+    struct xm_file *files[XM_SURVEY_FILES];
+    size_t file_count;
+    /* Why it failed, for people. */
+    char text[256];
+    char maps[16384];
+};
+
+/* Pieces from `low` to `high` may be moved together. */
+struct xm_bounds {
+    uint64_t low;
+    uint64_t high;
+};
+
+/*
+ * Fills in the pieces of a range, as many from its start as an answer has room for, and keeps the
+ * files that they lie in beside those that are there. 0 or a negative errno with `text`.
+ */
+int xm_survey(struct xm_survey *survey, uint64_t address, uint64_t end, struct xm_bounds bounds,
+              enum xm_survey_mode mode);
+/* Puts a held file among the files, or lets go of it. Whether it is there. */
+bool xm_survey_keep(struct xm_survey *survey, struct xm_file *file);
+/* Notes why something failed. `error`. */
+int xm_survey_fail(struct xm_survey *survey, int error, uint64_t start, uint64_t end,
+                   const char *why);
+/* Lets go of the files. */
+void xm_survey_end(struct xm_survey *survey);
+
+#endif
