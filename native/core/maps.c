@@ -22,6 +22,8 @@ int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity) {
 
 int xm_maps_open_of(struct xm_maps *maps, pid_t pid, char *buffer, size_t capacity) {
     char path[32];
+    if (pid == 0)
+        return xm_maps_open(maps, buffer, capacity);
     snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     return open_path(maps, path, buffer, capacity);
 }

@@ -36,7 +36,7 @@ struct xm_maps {
     bool skipping;
 };
 
-/* 0 or a negative errno: -EACCES for a process of somebody else's. */
+/* 0: this process. 0 or a negative errno: -EACCES for a process of somebody else's. */
 int xm_maps_open_of(struct xm_maps *maps, pid_t pid, char *buffer, size_t capacity);
 /* Of this process. 0 or a negative errno. */
 int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity);

@@ -13,7 +13,7 @@ function fill(model: Model, { offset, length, file, fileOffset }: Extent): void 
 }
 
 function unfold(extents: readonly Extent[]): Model {
-  const model: Model = Array(size)
+  const model: Model = Array(size).fill(undefined)
   for (const extent of extents) fill(model, extent)
   return model
 }
@@ -46,7 +46,7 @@ test('an extent map says of every unit what was last said of it', () => {
   const random = new Random(2026)
   for (let round = 0; round < 400; round += 1) {
     const map = new ExtentMap()
-    const model: Model = Array(size)
+    const model: Model = Array(size).fill(undefined)
     for (let step = 0; step < 40; step += 1) {
       const range = randomRange(random)
       // Half of the pieces lie in their file as in the segment, so that neighbours can join.
