@@ -102,8 +102,7 @@ struct xm_row_holding {
     uint32_t attachments;
     uint32_t reserved;
 };
-_Static_assert(sizeof(struct xm_row_holding) >= 24 && sizeof(struct xm_row_holding) < 32,
-               "holding");
+_Static_assert(sizeof(struct xm_row_holding) >= 24 && sizeof(struct xm_row_holding) < 32, "holding");
 _Static_assert(offsetof(struct xm_row_holding, segid) == 0, "holding.segid");
 _Static_assert(offsetof(struct xm_row_holding, bytes) == 8, "holding.bytes");
 _Static_assert(offsetof(struct xm_row_holding, attachments) == 16, "holding.attachments");
@@ -135,8 +134,7 @@ struct xm_msg_welcome {
     uint32_t partition;
     uint32_t incarnation;
 };
-_Static_assert(sizeof(struct xm_msg_welcome) >= 24 && sizeof(struct xm_msg_welcome) < 32,
-               "welcome");
+_Static_assert(sizeof(struct xm_msg_welcome) >= 24 && sizeof(struct xm_msg_welcome) < 32, "welcome");
 _Static_assert(offsetof(struct xm_msg_welcome, service_start) == 8, "welcome.serviceStart");
 _Static_assert(offsetof(struct xm_msg_welcome, partition) == 16, "welcome.partition");
 _Static_assert(offsetof(struct xm_msg_welcome, incarnation) == 20, "welcome.incarnation");
@@ -147,8 +145,7 @@ struct xm_msg_failure {
     uint32_t errno;
     uint32_t reserved;
 };
-_Static_assert(sizeof(struct xm_msg_failure) >= 16 && sizeof(struct xm_msg_failure) < 24,
-               "failure");
+_Static_assert(sizeof(struct xm_msg_failure) >= 16 && sizeof(struct xm_msg_failure) < 24, "failure");
 _Static_assert(offsetof(struct xm_msg_failure, errno) == 8, "failure.errno");
 _Static_assert(offsetof(struct xm_msg_failure, reserved) == 12, "failure.reserved");
 #define XM_BYTES_FAILURE 16
@@ -245,8 +242,7 @@ struct xm_msg_describe {
     struct xm_header header;
     uint64_t apid;
 };
-_Static_assert(sizeof(struct xm_msg_describe) >= 16 && sizeof(struct xm_msg_describe) < 24,
-               "describe");
+_Static_assert(sizeof(struct xm_msg_describe) >= 16 && sizeof(struct xm_msg_describe) < 24, "describe");
 _Static_assert(offsetof(struct xm_msg_describe, apid) == 8, "describe.apid");
 #define XM_BYTES_DESCRIBE 16
 
@@ -260,8 +256,7 @@ struct xm_msg_restore {
     uint32_t owner_pid;
     uint32_t access;
 };
-_Static_assert(sizeof(struct xm_msg_restore) >= 56 && sizeof(struct xm_msg_restore) < 64,
-               "restore");
+_Static_assert(sizeof(struct xm_msg_restore) >= 56 && sizeof(struct xm_msg_restore) < 64, "restore");
 _Static_assert(offsetof(struct xm_msg_restore, apid) == 8, "restore.apid");
 _Static_assert(offsetof(struct xm_msg_restore, segid) == 16, "restore.segid");
 _Static_assert(offsetof(struct xm_msg_restore, token_high) == 24, "restore.tokenHigh");
@@ -291,8 +286,7 @@ struct xm_msg_release {
     struct xm_header header;
     uint64_t apid;
 };
-_Static_assert(sizeof(struct xm_msg_release) >= 16 && sizeof(struct xm_msg_release) < 24,
-               "release");
+_Static_assert(sizeof(struct xm_msg_release) >= 16 && sizeof(struct xm_msg_release) < 24, "release");
 _Static_assert(offsetof(struct xm_msg_release, apid) == 8, "release.apid");
 #define XM_BYTES_RELEASE 16
 
@@ -316,8 +310,7 @@ struct xm_msg_listing {
     struct xm_header header;
     uint64_t cursor;
 };
-_Static_assert(sizeof(struct xm_msg_listing) >= 16 && sizeof(struct xm_msg_listing) < 24,
-               "listing");
+_Static_assert(sizeof(struct xm_msg_listing) >= 16 && sizeof(struct xm_msg_listing) < 24, "listing");
 _Static_assert(offsetof(struct xm_msg_listing, cursor) == 8, "listing.cursor");
 #define XM_BYTES_LISTING 16
 
@@ -410,8 +403,7 @@ _Static_assert(sizeof(struct xm_msg_report) >= 8 && sizeof(struct xm_msg_report)
 struct xm_msg_holdings {
     struct xm_header header;
 };
-_Static_assert(sizeof(struct xm_msg_holdings) >= 8 && sizeof(struct xm_msg_holdings) < 16,
-               "holdings");
+_Static_assert(sizeof(struct xm_msg_holdings) >= 8 && sizeof(struct xm_msg_holdings) < 16, "holdings");
 #define XM_BYTES_HOLDINGS 8
 
 struct xm_msg_trim {
