@@ -1,4 +1,5 @@
-/* The service's side of a program that uses libxpmem, in the test's own thread; and the program's. */
+/* The service's side of a program that uses libxpmem, in the test's own thread; and the program's.
+ */
 
 #ifndef XM_FAKE_H
 #define XM_FAKE_H
@@ -143,7 +144,8 @@ static inline void fake_welcome(const struct fake *fake, int socket) {
     struct {
         struct xm_msg_welcome message;
         char name[7];
-    } welcome = {{{XM_CODE_WELCOME, 0, fake->message.header.request}, fake->start, 2, 3}, "default"};
+    } welcome = {{{XM_CODE_WELCOME, 0, fake->message.header.request}, fake->start, 2, 3},
+                 "default"};
     send_to(socket, &welcome, XM_BYTES_WELCOME + sizeof welcome.name, NULL, 0);
 }
 

@@ -7,7 +7,7 @@
 
 _Static_assert(sizeof(xpmem_segid_t) == 8 && (xpmem_segid_t)-1 < 0, "segid: signed, 64 bits");
 _Static_assert(sizeof(xpmem_apid_t) == 8 && (xpmem_apid_t)-1 < 0, "apid: signed, 64 bits");
-_Static_assert(_Generic((xpmem_segid_t)0, long long: 1, default: 0), "as __s64");
+_Static_assert(_Generic((xpmem_segid_t)0, long long : 1, default : 0), "as __s64");
 _Static_assert(sizeof(struct xpmem_addr) == 16, "addr");
 _Static_assert(offsetof(struct xpmem_addr, apid) == 0, "addr.apid");
 _Static_assert(offsetof(struct xpmem_addr, offset) == 8, "addr.offset");

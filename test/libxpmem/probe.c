@@ -1,4 +1,5 @@
-/* Stands in for the `xpmem` command: writes down, in the runtime directory, what it was born with. */
+/* Stands in for the `xpmem` command: writes down, in the runtime directory, what it was born with.
+ */
 
 #include <dirent.h>
 #include <stdio.h>
@@ -15,8 +16,7 @@ static void tell_descriptors(FILE *out) {
         char target[256] = "";
         snprintf(path, sizeof path, "/proc/self/fd/%s", entry->d_name);
         if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(folder) &&
-            atoi(entry->d_name) != fileno(out) &&
-            readlink(path, target, sizeof target - 1) > 0)
+            atoi(entry->d_name) != fileno(out) && readlink(path, target, sizeof target - 1) > 0)
             fprintf(out, " %s=%s", entry->d_name, target);
     }
     fprintf(out, "\n");
