@@ -201,6 +201,10 @@ struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t
     return attachment;
 }
 
+bool xm_attachments_touch(uint64_t address, uint64_t length) {
+    return xm_span_overlap(&index_by_address, address, length) != NULL;
+}
+
 static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;

@@ -80,10 +80,17 @@ void xm_regions_moved(uint64_t address, uint64_t length);
  */
 int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_t *file_offset);
 
+/* The memfd of that identity, or NULL. The state lock is held. */
+struct xm_file *xm_file_find(dev_t device, ino_t inode);
+/* Whether there are any. The state lock is held. */
+bool xm_files_there(void);
+/* Holds all memfds of moved memory once more. Whether there are some. The state lock is held. */
+bool xm_files_pin(void);
+void xm_files_unpin(void);
+
 /*
- * In a forked child, with the state lock held: its mappings of the memfds become private, so that
- * it has its own copy and the parent sees none of its stores. They are no memfds of this process's
- * then.
+ * In a forked child, with the state lock held: the memfds are none of this process's. Its mappings
+ * of them are private by now.
  */
 void xm_files_forget(void);
 /* The part of that which concerns regions. */
