@@ -6,6 +6,7 @@
 
 #include "futex.h"
 #include "maps.h"
+#include "waiters.h"
 
 /* Passes over all mappings, which may change meanwhile. */
 #define MOST_PASSES 16
@@ -83,15 +84,25 @@ static bool merge_pass(struct xm_keeper *k) {
     return found;
 }
 
+static bool was_parted(const void *context, uint64_t page) {
+    const struct xm_keeper *k = context;
+    bool found = false;
+    for (size_t i = 0; !found && i < k->range_count; i++)
+        found = page >= k->ranges[i].start && page < k->ranges[i].end;
+    return found;
+}
+
 static void merge_all(struct xm_keeper *k) {
     read_events(k);
     for (int pass = 0; pass < MOST_PASSES && merge_pass(k);)
         pass++;
     read_events(k);
-    /* Whoever waited for a page that is not there any more. */
+    /* Whoever waits for a page that is not there any more. */
     for (size_t i = 0; i < k->range_count; i++)
         (void)xm_userfault_wake(k->userfault, k->ranges[i].start,
                                 k->ranges[i].end - k->ranges[i].start);
+    /* Whoever waits at a futex since before, and was looked for at a copy. */
+    xm_waiters_wake(was_parted, k);
     k->range_count = 0;
     /* The snapshot is empty again. */
     if (ftruncate(k->snapshot, 0) != 0 || ftruncate(k->snapshot, INT64_MAX) != 0)

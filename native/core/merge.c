@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,6 +11,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "waiters.h"
 
 /* From Documentation/admin-guide/mm/pagemap.rst. */
 #define PRESENT (UINT64_C(1) << 63)
@@ -87,14 +90,32 @@ struct chunk {
     size_t page;
 };
 
-static int freeze(const struct xm_merge *m, const struct chunk *chunk, bool protect) {
+static int protect(const struct xm_merge *m, uint64_t address, uint64_t length, bool on) {
     int error;
-    while ((error = xm_userfault_try_protect(m->userfault, chunk->address, chunk->length,
-                                             protect)) == -EAGAIN) {
+    while ((error = xm_userfault_try_protect(m->userfault, address, length, on)) == -EAGAIN) {
         if (m->changing != NULL)
             m->changing(m->context);
     }
     return error;
+}
+
+static int protect_page(const void *merge, uint64_t page, bool on) {
+    return protect(merge, page, xm_page_size(), on);
+}
+
+static bool is_recorded(const void *merge, uint64_t page) {
+    int snapshot = ((const struct xm_merge *)merge)->snapshot;
+    return lseek(snapshot, (off_t)page, SEEK_DATA) == (off_t)page;
+}
+
+/* Whoever waits at a copy is not found by a wake any more. Waits at other pages are held. */
+static int rouse(const struct xm_merge *m, const struct chunk *chunk) {
+    if (m->snapshot < 0)
+        return xm_waiters_rouse(chunk->address, chunk->length, protect_page, NULL, m);
+    off_t data = lseek(m->snapshot, (off_t)chunk->address, SEEK_DATA);
+    if (data < 0 || (uint64_t)data >= chunk->address + chunk->length)
+        return 0;
+    return xm_waiters_rouse(chunk->address, chunk->length, protect_page, is_recorded, m);
 }
 
 static int read_pagemap(const struct xm_merge_space *space, const struct chunk *chunk,
@@ -126,6 +147,23 @@ static int write_copies(const struct xm_merge *m, struct xm_merge_space *space,
     return error != 0 ? error : write_range(m, chunk, begin, chunk->length);
 }
 
+/*
+ * Wakes whoever waits at words of a page of the memfd that were changed: a wake by this process may
+ * have looked for them at its private copy.
+ */
+static void wake_changed(const struct xm_merge *m, const struct xm_merge_space *space,
+                         const struct chunk *chunk, uint64_t at) {
+    long page = syscall(SYS_mmap, NULL, chunk->page, PROT_READ | PROT_WRITE, MAP_SHARED, m->into,
+                        (off_t)(chunk->into_offset + at));
+    if (page == -1)
+        return;
+    for (size_t i = 0; i < chunk->page; i += sizeof(uint32_t)) {
+        if (memcmp(space->view + i, space->base + i, sizeof(uint32_t)) != 0)
+            (void)syscall(SYS_futex, page + (long)i, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    }
+    (void)syscall(SYS_munmap, page, chunk->page);
+}
+
 /* Writes the bytes of a copy that are not what they were. */
 static int write_changes(const struct xm_merge *m, struct xm_merge_space *space,
                          const struct chunk *chunk, uint64_t at) {
@@ -143,6 +181,8 @@ static int write_changes(const struct xm_merge *m, struct xm_merge_space *space,
         else
             i++;
     }
+    if (error == 0)
+        wake_changed(m, space, chunk, at);
     return error;
 }
 
@@ -174,7 +214,9 @@ static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
     bool recorded = m->snapshot >= 0;
     int error = recorded ? 0 : read_pagemap(space, chunk, space->before);
     if (error == 0)
-        error = freeze(m, chunk, true);
+        error = protect(m, chunk->address, chunk->length, true);
+    if (error == 0)
+        error = rouse(m, chunk);
     if (error == 0)
         error = recorded ? write_recorded(m, space, chunk) : write_copies(m, space, chunk);
     if (error == 0)

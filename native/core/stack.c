@@ -3,12 +3,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "futex.h"
 #include "memory.h"
 
 /* Bytes around the robust list's head that a thread's descriptor may take. */
@@ -21,8 +22,8 @@ static uint64_t top(void) {
 
 bool xm_stack_near(uint64_t address) {
     struct rlimit limit;
-    if (address > top() || getrlimit(RLIMIT_STACK, &limit) != 0)
-        return address <= top();
+    if (address >= top() || getrlimit(RLIMIT_STACK, &limit) != 0)
+        return true;
     /* What was mapped over does not count for the limit any more, so it may be twice as large. */
     return limit.rlim_cur == RLIM_INFINITY || (top() - address) / 2 <= limit.rlim_cur;
 }
@@ -46,8 +47,9 @@ uint64_t xm_stack_low(char *buffer, size_t capacity) {
 }
 
 void xm_stack_grow(uint64_t low) {
+    struct timespec none = {0, 0};
     /* The kernel loads a word there, and waits no time for it to change. */
-    (void)xm_futex_wait((int32_t *)(uintptr_t)(low - xm_page_size()), -1, 0);
+    (void)syscall(SYS_futex, low - xm_page_size(), FUTEX_WAIT_PRIVATE, -1, &none, NULL, 0);
 }
 
 /* The next thread's id in a directory that was read; 0: not a thread. */

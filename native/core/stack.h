@@ -15,7 +15,7 @@
  * [stack] then. `buffer` is for reading /proc/self/maps.
  */
 uint64_t xm_stack_low(char *buffer, size_t capacity);
-/* Whether the main thread's stack may reach below an address. */
+/* Whether memory that ends at an address may be, or reach beyond, the main thread's stack. */
 bool xm_stack_near(uint64_t address);
 /* Has the kernel grow it by a page. */
 void xm_stack_grow(uint64_t low);

@@ -51,7 +51,7 @@ int xm_userfault_register(int userfault, uint64_t address, uint64_t length, uint
 int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length);
 /* Makes stores to the range wait, or lets them go on. 0 or a negative errno. */
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect);
-/* As that, but -EAGAIN when the address space is changing. */
+/* As that, but -EAGAIN when the address space is changing, and nobody is woken. */
 int xm_userfault_try_protect(int userfault, uint64_t address, uint64_t length, bool protect);
 /* Lets threads that wait in the range try again. 0 or a negative errno. */
 int xm_userfault_wake(int userfault, uint64_t address, uint64_t length);
