@@ -59,6 +59,45 @@ static void no_store_is_lost_and_no_value_goes_back(void) {
     move_under_threads(20);
 }
 
+#define FIRST_PAGES 16UL
+
+struct first_touch {
+    uint64_t *memory;
+    uint32_t delay;
+    atomic_bool go;
+};
+
+static void *touch_pages(void *argument) {
+    struct first_touch *touch = argument;
+    WAIT_UNTIL(atomic_load(&touch->go));
+    for (volatile uint32_t i = 0; i < touch->delay; i++)
+        continue;
+    for (size_t page = 0; page < FIRST_PAGES; page++)
+        touch->memory[page * WORDS_PER_PAGE] = page + 1000;
+    return NULL;
+}
+
+/* The stores begin at a different moment of the move each time. */
+static void no_first_store_to_a_page_is_lost(void) {
+    size_t length = FIRST_PAGES * PAGE;
+    int file = make_file(length);
+    uint32_t state = 1;
+    for (int round = 0; round < 2000; round++) {
+        int into = make_memfd(length);
+        struct first_touch touch = {map_file(file, length, BOTH), next_random(&state) % 65536,
+                                    false};
+        pthread_t thread = start_thread(touch_pages, &touch);
+        atomic_store(&touch.go, true);
+        CHECK_EQUAL(move_file(touch.memory, length, BOTH, into, 0), 0);
+        pthread_join(thread, NULL);
+        for (size_t page = 0; page < FIRST_PAGES; page++)
+            CHECK_EQUAL(touch.memory[page * WORDS_PER_PAGE], page + 1000);
+        munmap(touch.memory, length);
+        close(into);
+    }
+    close(file);
+}
+
 static void untouched_pages_keep_the_bytes_of_the_file(void) {
     int file = make_file(LENGTH);
     int into = make_memfd(LENGTH);
@@ -230,14 +269,17 @@ struct sender {
     atomic_bool stop;
 };
 
-/* One at a time, and with time between for the target's own work. */
+/* Each when the target has done something since the one before, or it would do nothing else. */
 static void *send_signals(void *argument) {
     struct sender *sender = argument;
+    uint64_t before = 0;
     while (!atomic_load(&sender->stop)) {
-        unsigned long before = atomic_load(&watches);
+        unsigned long seen = atomic_load(&watches);
         CHECK_EQUAL(pthread_kill(sender->target, SIGUSR1), 0);
-        WAIT_UNTIL(atomic_load(&watches) > before);
-        await_progress(watched);
+        WAIT_UNTIL(atomic_load(&watches) > seen);
+        WAIT_UNTIL(shared_bytes((void *)watched->words, LENGTH) > before ||
+                   atomic_load(&sender->stop));
+        before = shared_bytes((void *)watched->words, LENGTH);
     }
     return NULL;
 }
@@ -357,6 +399,7 @@ int main(void) {
         RUN(no_store_is_lost_where_all_memory_is_locked);
     }
     RUN(no_store_is_lost_and_no_value_goes_back);
+    RUN(no_first_store_to_a_page_is_lost);
     RUN(untouched_pages_keep_the_bytes_of_the_file);
     RUN(a_mapping_that_is_only_read_is_moved_and_stays_so);
     RUN(bytes_behind_the_end_of_the_file_are_kept);
