@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { Partition } from '../../src/index.js'
 import { endServices, servicesIn, stage } from '../cli/cli.js'
 import { cliPath, startService } from '../support/service.js'
 import { until } from '../support/until.js'
 import { builtPrefix, compileProgram, startProgram } from './program.js'
 
-const program = compileProgram({ include: join(builtPrefix, 'include'), lib: join(builtPrefix, 'lib') })
+const program = compileProgram({ after }, { include: join(builtPrefix, 'include'), lib: join(builtPrefix, 'lib') })
 
 /** A runtime directory in which programs start the service by themselves. */
 function place(t: TestContext) {

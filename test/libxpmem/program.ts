@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { after, type TestContext } from 'node:test'
+import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -20,10 +20,15 @@ export interface Library {
   readonly lib: string
 }
 
-/** Compiles program.c against a library; it is gone when the test file ends. */
-export function compileProgram(library: Library): string {
+/** Whatever has an end. */
+export interface Scope {
+  after(end: () => void): void
+}
+
+/** Compiles program.c against a library; it is gone when the scope ends. */
+export function compileProgram(scope: Scope, library: Library): string {
   const folder = mkdtempSync(join(tmpdir(), 'program-'))
-  after(() => rmSync(folder, { recursive: true }))
+  scope.after(() => rmSync(folder, { recursive: true }))
   const program = join(folder, 'program')
   const source = join(root, 'test/libxpmem/program.c')
   const options = ['-std=gnu11', '-Wall', '-Wextra', '-Werror', '-I', library.include]
