@@ -9,7 +9,6 @@
 #include <uv.h>
 
 #include "../core/list.h"
-#include "../core/stacks.h"
 #include "../core/table.h"
 
 struct xm_env {
@@ -18,8 +17,6 @@ struct xm_env {
     /* Wakes this environment's thread for what other threads noted. */
     uv_async_t async;
     struct xm_owner owner;
-    /* This thread forks, in child_process. */
-    struct xm_stack stack;
     /* Open agent handles and polls. */
     struct xm_link handles;
     uint32_t last_handle;

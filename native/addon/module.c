@@ -56,7 +56,6 @@ static void end(napi_async_cleanup_hook_handle handle, void *argument) {
     xm_end_farewells(e);
     xm_end_agents(e);
     xm_owner_close(&e->owner);
-    xm_stack_drop(&e->stack);
     uv_close((uv_handle_t *)&e->async, async_closed);
 }
 
@@ -108,14 +107,8 @@ static struct xm_env *create(napi_env env) {
     xm_link_init(&e->handles);
     xm_link_init(&e->polls);
     e->largest_buffer = largest_buffer(env);
-    if (xm_stack_note(&e->stack) != 0) {
-        free(e);
-        napi_throw_error(env, "ENOMEM", "the thread's stack is not known");
-        return NULL;
-    }
     if (!xm_ok(env, napi_get_uv_event_loop(env, &e->loop)) ||
         uv_async_init(e->loop, &e->async, xm_deliver) != 0) {
-        xm_stack_drop(&e->stack);
         free(e);
         napi_throw_error(env, "ENOMEM", "no libuv handle");
         return NULL;
@@ -125,7 +118,6 @@ static struct xm_env *create(napi_env env) {
     xm_owner_open(&e->owner, xm_owner_noted);
     if (!xm_ok(env, napi_add_async_cleanup_hook(env, end, e, &e->cleanup))) {
         e->ending = true;
-        xm_stack_drop(&e->stack);
         uv_close((uv_handle_t *)&e->async, async_closed);
         return NULL;
     }

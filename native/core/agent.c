@@ -1,7 +1,6 @@
 #include "agent_parts.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -9,8 +8,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "keeper.h"
 #include "lock.h"
 #include "table.h"
+#include "thread.h"
 
 static struct xm_link agents = {&agents, &agents};
 
@@ -54,25 +55,6 @@ static int make_parts(struct xm_agent *agent, const char *path) {
     return mprotect(agent->arena->guard, sizeof agent->arena->guard, PROT_NONE) == 0 ? 0 : -errno;
 }
 
-/* Starts the thread with all signals blocked: they are for the program's own threads. */
-static int start(struct xm_agent *agent) {
-    pthread_attr_t attributes;
-    sigset_t all;
-    sigset_t before;
-    int error = pthread_attr_init(&attributes);
-    if (error != 0)
-        return -error;
-    error = pthread_attr_setstack(&attributes, agent->arena->stack, sizeof agent->arena->stack);
-    if (error == 0) {
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        error = pthread_create(&agent->thread, &attributes, xm_agent_main, agent);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
-    pthread_attr_destroy(&attributes);
-    return -error;
-}
-
 static int make(const char *path, struct xm_agent **agent) {
     struct xm_agent *made = calloc(1, sizeof *made);
     if (made == NULL)
@@ -81,7 +63,8 @@ static int make(const char *path, struct xm_agent **agent) {
     made->errands = -1;
     int error = make_parts(made, path);
     if (error == 0)
-        error = start(made);
+        error = xm_thread_start(&made->thread, made->arena->stack, sizeof made->arena->stack,
+                                xm_agent_main, made);
     if (error != 0) {
         discard(made);
         return error;
@@ -98,6 +81,17 @@ static void ring(int eventfd) {
     (void)written;
 }
 
+/* Without an agent nobody is told of memory, and it need not be kept. */
+static void end_keeper(void) {
+    xm_lock_conversion();
+    xm_lock();
+    bool alone = xm_link_alone(&agents);
+    xm_unlock();
+    if (alone)
+        xm_keeper_end();
+    xm_unlock_conversion();
+}
+
 /* Ends the thread of an agent that is on no list any more. */
 static void finish(struct xm_agent *agent) {
     ring(agent->stop);
@@ -106,6 +100,7 @@ static void finish(struct xm_agent *agent) {
     while (xm_grant_any(agent, &apid) == 0)
         xm_grant_close(agent, apid);
     discard(agent);
+    end_keeper();
 }
 
 /* A process that exits takes its agents along before anything of it is torn down. */
@@ -122,6 +117,7 @@ static void finish_all(void) {
         xm_lock();
     }
     xm_unlock();
+    end_keeper();
 }
 
 int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agent **agent) {

@@ -66,8 +66,8 @@ static struct xm_share *prepare(struct xm_agent *agent) {
     struct xm_share *share = &agent->arena->share;
     struct xm_userfault_ability ability;
     xm_userfault_query(&ability);
-    share->survey.own_address = (uintptr_t)agent->arena;
-    share->survey.own_length = sizeof *agent->arena;
+    share->survey.own[0] = (struct xm_span){(uintptr_t)agent->arena, sizeof *agent->arena};
+    share->survey.stacks = ability.mode == XM_USERFAULT_FULL;
     share->features = ability.features;
     return share;
 }

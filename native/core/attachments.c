@@ -191,6 +191,10 @@ static int each_part(const struct xm_attachment *attachment, xm_part_function fu
     return function(attachment, attachment->span.address, attachment->span.length, context);
 }
 
+bool xm_attachments_touch(uint64_t address, uint64_t length) {
+    return xm_span_overlap(&index_by_address, address, length) != NULL;
+}
+
 static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;
@@ -253,7 +257,7 @@ static int cover(const struct xm_attachment *attachment, uint64_t address, uint6
 /* The attachment of a permit whose memory a mapping outside of all attachments shows, or NULL. */
 static const struct xm_attachment *stray_of(const struct xm_grant *grant,
                                             const struct xm_vma *vma) {
-    if (!vma->shared || xm_file_known(vma->device, vma->inode) ||
+    if (!vma->shared || xm_file_find(vma->device, vma->inode) != NULL ||
         xm_span_overlap(&index_by_address, vma->start, vma->end - vma->start) != NULL)
         return NULL;
     for (const struct xm_link *link = grant->attachments.next; link != &grant->attachments;

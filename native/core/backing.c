@@ -18,7 +18,7 @@
 
 static struct xm_link files = {&files, &files};
 
-static struct xm_file *find(dev_t device, ino_t inode) {
+struct xm_file *xm_file_find(dev_t device, ino_t inode) {
     for (struct xm_link *link = files.next; link != &files; link = link->next) {
         struct xm_file *file = XM_MEMBER(link, struct xm_file, link);
         if (file->inode == inode && file->device == device)
@@ -33,7 +33,8 @@ static void discard(struct xm_file *file) {
     free(file);
 }
 
-/* Takes memfds that are mapped somewhere out of the list `idle`. 0 or a negative errno. */
+/* Takes memfds that are mapped somewhere, privately too, out of the list `idle`. 0 or a negative
+ * errno. */
 static int keep_mapped(struct xm_link *idle) {
     char buffer[MAPS_BUFFER];
     struct xm_maps maps;
@@ -42,7 +43,7 @@ static int keep_mapped(struct xm_link *idle) {
     if (found < 0)
         return found;
     while ((found = xm_maps_next(&maps, &vma)) > 0) {
-        for (struct xm_link *link = idle->next; vma.shared && link != idle; link = link->next) {
+        for (struct xm_link *link = idle->next; vma.inode != 0 && link != idle; link = link->next) {
             struct xm_file *file = XM_MEMBER(link, struct xm_file, link);
             if (file->inode == vma.inode && file->device == vma.device) {
                 xm_link_remove(&file->link);
@@ -154,13 +155,9 @@ int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file) {
     return descriptor < 0 ? descriptor : wrap(descriptor, XM_FILE_FOREIGN, file);
 }
 
-bool xm_file_known(dev_t device, ino_t inode) {
-    return find(device, inode) != NULL;
-}
-
 struct xm_file *xm_file_hold(dev_t device, ino_t inode) {
     xm_lock();
-    struct xm_file *file = find(device, inode);
+    struct xm_file *file = xm_file_find(device, inode);
     if (file != NULL)
         file->holders++;
     xm_unlock();
@@ -186,28 +183,32 @@ void xm_file_discard(struct xm_file *file) {
     xm_unlock();
 }
 
-/* Not all of a fork's snapshot: a page that nobody wrote since is the parent's, until one does. */
-static void make_private(const struct xm_vma *vma, const struct xm_file *file) {
-    void *start = (void *)(uintptr_t)vma->start;
-    if (mmap(start, vma->end - vma->start, vma->protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
-             file->descriptor, (off_t)vma->file_offset) == MAP_FAILED)
-        (void)mprotect(start, vma->end - vma->start, PROT_NONE);
+bool xm_files_there(void) {
+    return !xm_link_alone(&files);
+}
+
+/* Adds to the holders of all memfds of moved memory. Whether there are some. */
+static bool hold_moved(int more) {
+    bool some = false;
+    for (struct xm_link *link = files.next; link != &files; link = link->next) {
+        struct xm_file *file = XM_MEMBER(link, struct xm_file, link);
+        if (file->kind != XM_FILE_MOVED)
+            continue;
+        file->holders += (unsigned)more;
+        some = true;
+    }
+    return some;
+}
+
+bool xm_files_pin(void) {
+    return hold_moved(1);
+}
+
+void xm_files_unpin(void) {
+    (void)hold_moved(-1);
 }
 
 void xm_files_forget(void) {
-    char buffer[MAPS_BUFFER];
-    struct xm_maps maps;
-    struct xm_vma vma;
-    if (xm_link_alone(&files))
-        return;
-    if (xm_maps_open(&maps, buffer, sizeof buffer) == 0) {
-        while (xm_maps_next(&maps, &vma) > 0) {
-            const struct xm_file *file = vma.shared ? find(vma.device, vma.inode) : NULL;
-            if (file != NULL)
-                make_private(&vma, file);
-        }
-        xm_maps_close(&maps);
-    }
     for (struct xm_link *link = files.next; link != &files; link = link->next)
         close(XM_MEMBER(link, struct xm_file, link)->descriptor);
     xm_link_init(&files);

@@ -61,8 +61,6 @@ int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file);
 ssize_t xm_files_trim(struct xm_row_file *rows, size_t capacity);
 /* The memfd of that identity, held once more; NULL if it is none of ours. */
 struct xm_file *xm_file_hold(dev_t device, ino_t inode);
-/* Whether it is one of ours. The state lock is held. */
-bool xm_file_known(dev_t device, ino_t inode);
 /* NULL is nothing. A memfd that nobody holds stays open while it may be mapped. */
 void xm_file_release(struct xm_file *file);
 /* Releases a memfd that is mapped no more (NULL is nothing), and closes it if nobody holds it. */
@@ -82,10 +80,17 @@ void xm_regions_moved(uint64_t address, uint64_t length);
  */
 int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_t *file_offset);
 
+/* The memfd of that identity, or NULL. The state lock is held. */
+struct xm_file *xm_file_find(dev_t device, ino_t inode);
+/* Whether there are any. The state lock is held. */
+bool xm_files_there(void);
+/* Holds all memfds of moved memory once more. Whether there are some. The state lock is held. */
+bool xm_files_pin(void);
+void xm_files_unpin(void);
+
 /*
- * In a forked child, with the state lock held: its mappings of the memfds become private, so that
- * it has its own copy and the parent sees none of its stores. They are no memfds of this process's
- * then.
+ * In a forked child, with the state lock held: the memfds are none of this process's. Its mappings
+ * of them are private by now.
  */
 void xm_files_forget(void);
 /* The part of that which concerns regions. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "waiters.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -130,11 +131,21 @@ static int map_over(const struct xm_conversion *c, uint64_t at, uint64_t length)
     return mapped == -1 ? -errno : 0;
 }
 
+static int protect_page(const void *userfault, uint64_t page, bool protect) {
+    int error;
+    do {
+        error = xm_userfault_try_protect(*(const int *)userfault, page, xm_page_size(), protect);
+    } while (error == -EAGAIN);
+    return error;
+}
+
 static int move_chunk(const struct xm_conversion *c, const struct scratch *scratch, int userfault,
                       uint64_t at, uint64_t length) {
     size_t page = xm_page_size();
     uint64_t address = c->address + at;
     int error = xm_userfault_protect(userfault, address, length, true);
+    if (error == 0)
+        error = xm_waiters_rouse(address, length, protect_page, NULL, &userfault);
     if (error == 0 && c->from >= 0)
         error = copy_data(c, scratch, at, length, page);
     else if (error == 0)

@@ -1,11 +1,6 @@
 #include "lock.h"
 
 #include <pthread.h>
-#include <stdlib.h>
-
-#include "agent.h"
-#include "backing.h"
-#include "table.h"
 
 static pthread_mutex_t state = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -35,18 +30,6 @@ void xm_unlock_conversion(void) {
     pthread_mutex_unlock(&conversion);
 }
 
-/* The child has none of the threads that may have held or awaited these. */
-static void after_fork_in_child(void) {
-    pthread_mutex_init(&conversion, NULL);
+void xm_locks_forget(void) {
     pthread_cond_init(&changed, NULL);
-    xm_agents_forget();
-    xm_table_forget();
-    xm_files_forget();
-    xm_unlock();
-}
-
-__attribute__((constructor)) static void watch_forks(void) {
-    /* It fails for want of memory only, while the library is loaded; nothing works without it. */
-    if (pthread_atfork(xm_lock, xm_unlock, after_fork_in_child) != 0)
-        abort();
 }

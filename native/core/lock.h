@@ -5,9 +5,9 @@
  * attachments, regions and memfds. It is never taken while a range is frozen by a conversion, since
  * the thread that holds it may be waiting to write there.
  *
- * The conversion lock is held by whoever replaces mappings that xpmem shares (share, move) or ends
- * them (the end of a region), so that a MAP_FIXED never lands on memory that was just given back.
- * Order: conversion before state.
+ * The conversion lock is held by whoever replaces mappings that xpmem shares (share, move, fork) or
+ * ends them (the end of a region), so that a MAP_FIXED never lands on memory that was just given
+ * back. Order: conversion before state.
  */
 
 #ifndef XM_LOCK_H
@@ -23,5 +23,8 @@ void xm_signal(void);
 
 void xm_lock_conversion(void);
 void xm_unlock_conversion(void);
+
+/* In a forked child, whose thread holds both locks: nobody awaits a signal. */
+void xm_locks_forget(void);
 
 #endif

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "convert.h"
+#include "keeper.h"
 #include "lock.h"
 #include "memory.h"
 
@@ -87,6 +89,31 @@ static int move_piece(struct xm_share *share, struct xm_offer *offer, struct xm_
     return 0;
 }
 
+/* Makes a private mapping of a memfd of ours shared again. */
+static int join(struct xm_share *share, const struct xm_piece *piece) {
+    uint64_t end = piece->address + piece->length;
+    struct xm_merge merge = {.address = piece->address,
+                             .length = piece->length,
+                             .protection = piece->protection,
+                             .into = piece->file->descriptor,
+                             .into_offset = piece->file_offset,
+                             .snapshot = -1};
+    int error = (share->features & XM_FEATURE_WP_SHMEM) != 0 ? 0 : -ENOTSUP;
+    if (error == 0)
+        error = xm_merge_open(&share->merging);
+    if (error == 0) {
+        merge.userfault = xm_userfault_open(XM_FEATURE_WP_SHMEM);
+        error = merge.userfault < 0 ? merge.userfault : xm_merge(&merge, &share->merging);
+        if (merge.userfault >= 0)
+            close(merge.userfault);
+        xm_merge_close(&share->merging);
+    }
+    return error == 0 ? 0
+                      : xm_survey_fail(&share->survey, error, piece->address, end,
+                                       "a fork made this memory private, and it cannot be shared "
+                                       "again");
+}
+
 static void add_row(struct xm_share *share, const struct xm_piece *piece, uint64_t address) {
     uint32_t number = 0;
     if (piece->kind == XM_PIECE_HOLE)
@@ -105,6 +132,24 @@ static void begin(struct xm_share *share) {
     share->survey.text[0] = '\0';
 }
 
+/* Whether a fork will have to do with some of it. */
+static bool moves(const struct xm_survey *survey) {
+    bool some = false;
+    for (size_t i = 0; i < survey->piece_count; i++) {
+        const struct xm_piece *piece = &survey->pieces[i];
+        some = some || piece->kind == XM_PIECE_ANONYMOUS ||
+               (piece->file != NULL && piece->file->kind == XM_FILE_MOVED);
+    }
+    return some;
+}
+
+static int start_keeper(struct xm_share *share, uint64_t address, uint64_t end) {
+    int error = moves(&share->survey) ? xm_keeper_start() : 0;
+    return error == 0 ? 0
+                      : xm_survey_fail(&share->survey, error, address, end,
+                                       "the thread that sees to forks cannot be started");
+}
+
 /* The pieces in turn, until one was cut. */
 static int share_pieces(struct xm_share *share, struct xm_offer *offer,
                         const struct xm_share_request *request) {
@@ -119,6 +164,11 @@ static int share_pieces(struct xm_share *share, struct xm_offer *offer,
             if (error != 0)
                 return error;
         }
+        if (piece->kind == XM_PIECE_PARTED) {
+            int error = join(share, piece);
+            if (error != 0)
+                return error;
+        }
         add_row(share, piece, request->address);
         if (piece->length < whole)
             return 0;
@@ -129,10 +179,14 @@ static int share_pieces(struct xm_share *share, struct xm_offer *offer,
 int xm_share(struct xm_share *share, struct xm_offer *offer,
              const struct xm_share_request *request) {
     struct xm_bounds bounds = {offer->address, offer->address + offer->length};
+    uint64_t end = request->address + request->length;
     begin(share);
     xm_lock_conversion();
-    int error = xm_survey(&share->survey, request->address, request->address + request->length,
-                          bounds, request->holes ? XM_SURVEY_HOLES : XM_SURVEY_STRICT);
+    share->survey.own[1] = xm_keeper_memory();
+    int error = xm_survey(&share->survey, request->address, end, bounds,
+                          request->holes ? XM_SURVEY_HOLES : XM_SURVEY_STRICT);
+    if (error == 0)
+        error = start_keeper(share, request->address, end);
     if (error == 0)
         error = share_pieces(share, offer, request);
     xm_unlock_conversion();

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "backing.h"
+#include "merge.h"
 #include "offers.h"
 #include "protocol.h"
 #include "survey.h"
@@ -21,6 +22,7 @@ struct xm_share {
     size_t row_count;
 
     struct xm_survey survey;
+    struct xm_merge_space merging;
 };
 
 /* What is to be shared. */

@@ -7,7 +7,8 @@
 #include <sys/mman.h>
 
 #include "maps.h"
-#include "stacks.h"
+#include "memory.h"
+#include "stack.h"
 
 int xm_survey_fail(struct xm_survey *survey, int error, uint64_t start, uint64_t end,
                    const char *why) {
@@ -26,6 +27,10 @@ bool xm_survey_keep(struct xm_survey *survey, struct xm_file *file) {
     return i < XM_SURVEY_FILES;
 }
 
+static bool is_memfd(const struct xm_vma *vma) {
+    return strncmp(vma->name, "/memfd:xpmem", strlen("/memfd:xpmem")) == 0;
+}
+
 /* The file of a shared mapping, held; NULL, with the reason in `*why`, if it cannot be had. */
 static struct xm_file *find_file(struct xm_survey *survey, const struct xm_vma *vma,
                                  const char **why) {
@@ -39,41 +44,64 @@ static struct xm_file *find_file(struct xm_survey *survey, const struct xm_vma *
     }
     if (file != NULL)
         return file;
-    if (strncmp(vma->name, "/memfd:xpmem", strlen("/memfd:xpmem")) == 0)
+    if (is_memfd(vma))
         *why = "this is an attachment: get and attach what it is an attachment of";
     else if (xm_file_open_foreign(vma, &file) != 0)
         *why = "this is a shared mapping of a file that cannot be opened again";
     return file;
 }
 
+/* Why a private mapping cannot be shared, or NULL; fills in the piece's kind and file. */
+static const char *judge_private(struct xm_survey *survey, const struct xm_vma *vma,
+                                 struct xm_piece *piece) {
+    uint64_t end = piece->address + piece->length;
+    piece->file = vma->inode != 0 ? xm_file_hold(vma->device, vma->inode) : NULL;
+    piece->kind = piece->file != NULL ? XM_PIECE_PARTED : XM_PIECE_ANONYMOUS;
+    /* A child of a fork does not know the memfds of its parent. */
+    if (piece->file == NULL && !xm_vma_anonymous(vma) && !is_memfd(vma))
+        return "a file is mapped here; only anonymous memory can be shared";
+    if (!survey->stacks &&
+        (strncmp(vma->name, "[stack", 6) == 0 ||
+         xm_stack_of_thread(vma, piece->address, end, survey->tasks, sizeof survey->tasks)))
+        return "this is a thread's stack, which only a process can move that has a full "
+               "userfaultfd";
+    return NULL;
+}
+
+static bool is_own(const struct xm_survey *survey, uint64_t start, uint64_t end) {
+    bool own = false;
+    for (size_t i = 0; i < XM_SURVEY_OWN; i++)
+        own = own || (start < survey->own[i].address + survey->own[i].length &&
+                      end > survey->own[i].address);
+    return own;
+}
+
 /* Why a mapping cannot be shared, or NULL; fills in the piece's kind and file, which is held. */
 static const char *judge(struct xm_survey *survey, const struct xm_vma *vma,
                          enum xm_survey_mode mode, struct xm_piece *piece) {
-    uint64_t end = piece->address + piece->length;
     const char *why = NULL;
     if (mode == XM_SURVEY_OURS) {
         piece->kind = XM_PIECE_SHARED;
         piece->file = vma->shared ? xm_file_hold(vma->device, vma->inode) : NULL;
         return NULL;
     }
-    if (piece->address < survey->own_address + survey->own_length && end > survey->own_address)
-        return "this is the memory of xpmem's own thread";
-    if ((vma->protection & PROT_READ) == 0) {
+    if (is_own(survey, piece->address, piece->address + piece->length))
+        return "this is the memory of xpmem's own threads";
+    bool hidden = (vma->protection & PROT_READ) == 0;
+    bool stays = piece->address == survey->stack_low;
+    if (hidden || stays) {
         piece->kind = XM_PIECE_HOLE;
-        return mode == XM_SURVEY_HOLES ? NULL : "this memory is not readable";
+        if (mode == XM_SURVEY_HOLES)
+            return NULL;
+        return hidden ? "this memory is not readable"
+                      : "this is the lowest page of the main thread's stack, which cannot grow any "
+                        "more";
     }
-    /* A fork runs parent and child on the same stack until the child can do something about it, and
-     * what is mapped over the main thread's stack does not grow. */
-    if (xm_stacks_touch(piece->address, end) || strncmp(vma->name, "[stack", 6) == 0)
-        return "this is a thread's stack";
-    if (vma->shared) {
-        piece->kind = XM_PIECE_SHARED;
-        piece->file = find_file(survey, vma, &why);
-        return why;
-    }
-    piece->kind = XM_PIECE_ANONYMOUS;
-    return xm_vma_anonymous(vma) ? NULL
-                                 : "a file is mapped here; only anonymous memory can be shared";
+    if (!vma->shared)
+        return judge_private(survey, vma, piece);
+    piece->kind = XM_PIECE_SHARED;
+    piece->file = find_file(survey, vma, &why);
+    return why;
 }
 
 /* False: an answer has no room for it. Each piece that is moved may need a memfd of its own. */
@@ -94,16 +122,28 @@ static bool add_piece(struct xm_survey *survey, const struct xm_piece *piece, si
     return true;
 }
 
-/* What is moved with a piece stays off the caller's own memory. */
-static void set_bounds(const struct xm_survey *survey, struct xm_piece *piece,
-                       const struct xm_vma *vma, struct xm_bounds bounds) {
-    uint64_t own_end = survey->own_address + survey->own_length;
+/* What is moved with a piece stays off xpmem's own memory, off the page that grows, and off stacks
+ * where they must stay. */
+static void set_bounds(struct xm_survey *survey, struct xm_piece *piece, const struct xm_vma *vma,
+                       struct xm_bounds bounds) {
     piece->low = vma->start > bounds.low ? vma->start : bounds.low;
     piece->high = vma->end < bounds.high ? vma->end : bounds.high;
-    if (own_end <= piece->address && own_end > piece->low)
-        piece->low = own_end;
-    if (survey->own_address > piece->address && survey->own_address < piece->high)
-        piece->high = survey->own_address;
+    for (size_t i = 0; i < XM_SURVEY_OWN; i++) {
+        uint64_t own = survey->own[i].address;
+        uint64_t own_end = own + survey->own[i].length;
+        if (own_end <= piece->address && own_end > piece->low)
+            piece->low = own_end;
+        if (own > piece->address && own < piece->high)
+            piece->high = own;
+    }
+    uint64_t stack = survey->stack_low + xm_page_size();
+    if (vma->start == survey->stack_low && piece->low < stack && piece->address >= stack)
+        piece->low = stack;
+    if (piece->kind == XM_PIECE_ANONYMOUS && !survey->stacks &&
+        xm_stack_of_thread(vma, vma->start, vma->end, survey->tasks, sizeof survey->tasks)) {
+        piece->low = piece->address;
+        piece->high = piece->address + piece->length;
+    }
 }
 
 /* A part with nothing mapped. 1: go on; 0: no room; or a negative errno. */
@@ -150,10 +190,15 @@ static int survey_with(struct xm_survey *survey, struct xm_maps *maps, uint64_t 
             survey->end = vma.start;
         }
         uint64_t stop = vma.end < end ? vma.end : end;
-        went = add_mapping(survey, &vma, survey->end, stop, bounds, mode, &to_move);
-        if (went <= 0)
-            return went;
-        survey->end = stop;
+        while (survey->end < stop) {
+            /* The page that stays is a piece of its own. */
+            bool stays = survey->end == survey->stack_low;
+            uint64_t part = stays ? survey->end + xm_page_size() : stop;
+            went = add_mapping(survey, &vma, survey->end, part, bounds, mode, &to_move);
+            if (went <= 0)
+                return went;
+            survey->end = part;
+        }
     }
     if (found < 0)
         return xm_survey_fail(survey, found, survey->end, end, "/proc/self/maps cannot be read");
@@ -164,11 +209,22 @@ static int survey_with(struct xm_survey *survey, struct xm_maps *maps, uint64_t 
     return went < 0 ? went : 0;
 }
 
+/* Where the main thread's stack begins, below what is asked for if that can be. */
+static uint64_t find_stack(struct xm_survey *survey, uint64_t address) {
+    uint64_t low = xm_stack_low(survey->maps, sizeof survey->maps);
+    if (low != address || low == 0)
+        return low;
+    xm_stack_grow(low);
+    return xm_stack_low(survey->maps, sizeof survey->maps);
+}
+
 int xm_survey(struct xm_survey *survey, uint64_t address, uint64_t end, struct xm_bounds bounds,
               enum xm_survey_mode mode) {
     struct xm_maps maps;
     survey->piece_count = 0;
     survey->end = address;
+    survey->stack_low =
+        mode != XM_SURVEY_OURS && xm_stack_near(end) ? find_stack(survey, address) : 0;
     int error = xm_maps_open(&maps, survey->maps, sizeof survey->maps);
     if (error != 0)
         return xm_survey_fail(survey, error, address, end, "/proc/self/maps cannot be opened");

@@ -9,16 +9,22 @@
 
 #include "backing.h"
 #include "protocol.h"
+#include "span.h"
 
 /* Files of one answer: each goes as a read-write and a read-only descriptor. */
 #define XM_SURVEY_FILES 7
 /* Pieces of one answer. */
 #define XM_SURVEY_PIECES ((XM_MAX_MESSAGE_BYTES - XM_BYTES_EXTENTS) / XM_ROW_BYTES_EXTENT)
 
+/* Threads whose memory is not moved. */
+#define XM_SURVEY_OWN 2
+
 enum xm_piece_kind {
     /* A shared mapping of a file that can be handed out. */
     XM_PIECE_SHARED,
-    /* Private memory with no file under it. */
+    /* A private mapping of a memfd of ours, left by a fork; once merged it is shared. */
+    XM_PIECE_PARTED,
+    /* Private memory with no file under it, or a copy that a forked child has of its parent's. */
     XM_PIECE_ANONYMOUS,
     /* Nothing that could be read. */
     XM_PIECE_HOLE,
@@ -30,7 +36,7 @@ struct xm_piece {
     uint64_t address;
     uint64_t length;
     int protection;
-    /* Of a shared mapping: held through the survey's `files`. */
+    /* Of a mapping of a file: held through the survey's `files`. */
     struct xm_file *file;
     uint64_t file_offset;
     /* Of private memory: what around it is of the same kind and may be moved with it. */
@@ -50,9 +56,11 @@ enum xm_survey_mode {
 
 /* A survey's work space and result; too large for a stack. */
 struct xm_survey {
-    /* The caller's own memory, which it needs while a range is frozen. */
-    uint64_t own_address;
-    uint64_t own_length;
+    /* Memory of xpmem's own threads, which they need while a range is frozen: the caller's and the
+     * keeper's. */
+    struct xm_span own[XM_SURVEY_OWN];
+    /* Whether stacks may be moved: a system call that stores to a frozen page waits. */
+    bool stacks;
 
     struct xm_piece pieces[XM_SURVEY_PIECES];
     size_t piece_count;
@@ -63,6 +71,9 @@ struct xm_survey {
     /* Why it failed, for people. */
     char text[256];
     char maps[16384];
+    /* Where the main thread's stack begins; 0 if the range is far from it. The page there stays. */
+    uint64_t stack_low;
+    char tasks[4096];
 };
 
 /* Pieces from `low` to `high` may be moved together. */

@@ -149,6 +149,8 @@ int xm_attachment_revoke(struct xm_attachment *attachment, uint32_t reason);
 bool xm_attachment_revoke_at(uint64_t address, uint32_t reason);
 /* Whether the range lies in attachments' memory of that agent. */
 bool xm_attachment_covers(const void *agent, uint64_t address, uint64_t length);
+/* Whether a range touches an attachment. The state lock is held. */
+bool xm_attachments_touch(uint64_t address, uint64_t length);
 /* Frees the record of an unmapped attachment. */
 void xm_attachment_free(struct xm_attachment *attachment);
 

@@ -92,15 +92,27 @@ int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length) {
     return ioctl(userfault, UFFDIO_UNREGISTER, &range) == 0 ? 0 : -errno;
 }
 
+static int protect_once(int userfault, uint64_t address, uint64_t length, uint64_t mode) {
+    struct uffdio_writeprotect request = {.range = {address, length}, .mode = mode};
+    int error;
+    do {
+        error = ioctl(userfault, UFFDIO_WRITEPROTECT, &request) == 0 ? 0 : -errno;
+    } while (error == -EINTR);
+    return error;
+}
+
+int xm_userfault_try_protect(int userfault, uint64_t address, uint64_t length, bool protect) {
+    return protect_once(userfault, address, length,
+                        protect ? UFFDIO_WRITEPROTECT_MODE_WP : UFFDIO_WRITEPROTECT_MODE_DONTWAKE);
+}
+
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect) {
-    struct uffdio_writeprotect request = {.range = {address, length},
-                                          .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
-    while (ioctl(userfault, UFFDIO_WRITEPROTECT, &request) != 0) {
-        /* EAGAIN: the address space was changing; nothing is lost by asking again. */
-        if (errno != EAGAIN && errno != EINTR)
-            return -errno;
-    }
-    return 0;
+    int error;
+    do {
+        /* Nothing is lost by asking again. */
+        error = protect_once(userfault, address, length, protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0);
+    } while (error == -EAGAIN);
+    return error;
 }
 
 int xm_userfault_wake(int userfault, uint64_t address, uint64_t length) {

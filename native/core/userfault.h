@@ -8,7 +8,9 @@
 
 /* Feature bits that linux/userfaultfd.h of an older kernel may lack. */
 #define XM_FEATURE_WP_PRIVATE (UINT64_C(1) << 0)
+#define XM_FEATURE_EVENT_REMAP (UINT64_C(1) << 2)
 #define XM_FEATURE_MISSING_SHMEM (UINT64_C(1) << 5)
+#define XM_FEATURE_THREAD_ID (UINT64_C(1) << 8)
 #define XM_FEATURE_WP_SHMEM (UINT64_C(1) << 12)
 /* Linux 6.4: write protection holds on private pages that were never touched. */
 #define XM_FEATURE_WP_UNPOPULATED (UINT64_C(1) << 13)
@@ -49,6 +51,8 @@ int xm_userfault_register(int userfault, uint64_t address, uint64_t length, uint
 int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length);
 /* Makes stores to the range wait, or lets them go on. 0 or a negative errno. */
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect);
+/* As that, but -EAGAIN when the address space is changing, and nobody is woken. */
+int xm_userfault_try_protect(int userfault, uint64_t address, uint64_t length, bool protect);
 /* Lets threads that wait in the range try again. 0 or a negative errno. */
 int xm_userfault_wake(int userfault, uint64_t address, uint64_t length);
 

@@ -5,7 +5,6 @@
 
 #include "../../native/core/backing.h"
 #include "../../native/core/memory.h"
-#include "../../native/core/stacks.h"
 #include "../../native/core/table.h"
 #include "fake_service.h"
 
@@ -120,33 +119,6 @@ static void a_child_has_its_own_copy(void) {
     service_stop(&service);
 }
 
-static void *share_own_stack(void *argument) {
-    struct xm_agent *agent = argument;
-    struct xm_stack stack;
-    uint32_t id;
-    CHECK_EQUAL(xm_stack_note(&stack), 0);
-    /* Not the address of a variable, which a sanitizer may put elsewhere. */
-    uint64_t page = (uintptr_t)__builtin_frame_address(0) & ~(PAGE - 1);
-    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, page, PAGE, &id), 0);
-    service_ask(&service, XM_CODE_SHARE, page, PAGE, XM_BYTES_SHARE, XM_CODE_FAILURE);
-    CHECK_EQUAL(service_failure(&service), EFAULT);
-    xm_stack_drop(&stack);
-    return NULL;
-}
-
-static void stacks_stay_where_they_are(void) {
-    struct xm_agent *agent = connect_agent(&service, &listener);
-    uint32_t id;
-    /* Not the address of a variable, which a sanitizer may put elsewhere. */
-    uint64_t page = (uintptr_t)__builtin_frame_address(0) & ~(PAGE - 1);
-    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, page, PAGE, &id), 0);
-    service_ask(&service, XM_CODE_SHARE, page, PAGE, XM_BYTES_SHARE, XM_CODE_FAILURE);
-    CHECK_EQUAL(service_failure(&service), EFAULT);
-    pthread_join(start_thread(share_own_stack, agent), NULL);
-    xm_agent_close(agent, &listener.listener);
-    service_stop(&service);
-}
-
 static atomic_bool stop;
 
 static void *fork_children(void *argument) {
@@ -222,7 +194,6 @@ int main(void) {
     start_watchdog();
     RUN(the_parent_goes_on);
     RUN(a_child_has_its_own_copy);
-    RUN(stacks_stay_where_they_are);
     RUN(forks_race_with_conversions);
     RUN(a_child_keeps_no_range_armed);
     return 0;

@@ -1,0 +1,185 @@
+#include "fork.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "backing.h"
+#include "inherit.h"
+#include "keeper.h"
+#include "lock.h"
+#include "maps.h"
+#include "table.h"
+
+static bool copies;
+
+/*
+ * A fork under way. The thread that forks holds both locks from before it until after it, so that
+ * it has all this to itself. Handlers of others may fork in turn; that is a fork within the fork.
+ */
+static struct {
+    /* pthread_self() of the thread; 0: no fork is under way. */
+    uintptr_t thread;
+    unsigned depth;
+    /* Some memory was moved. */
+    bool moved;
+    /* Some of it could not be mapped privately, so that the child does not get it. */
+    bool withheld;
+    /* The parent's end and the child's, which it closes when it has its copies; or -1. */
+    int parent_end;
+    int child_end;
+    /* For /proc/self/maps: there is no malloc here, and little stack. */
+    char maps[16384];
+} current;
+
+void xm_fork_copies(bool wanted) {
+    xm_lock();
+    copies = wanted;
+    xm_unlock();
+}
+
+/* True only of what this thread wrote itself, so it needs no lock. */
+static bool within_own_fork(void) {
+    return __atomic_load_n(&current.thread, __ATOMIC_RELAXED) == (uintptr_t)pthread_self();
+}
+
+static int open_maps(struct xm_maps *maps) {
+    return xm_keeper_there() ? xm_keeper_maps(maps, current.maps, sizeof current.maps)
+                             : xm_maps_open(maps, current.maps, sizeof current.maps);
+}
+
+static void close_maps(struct xm_maps *maps) {
+    if (!xm_keeper_there())
+        xm_maps_close(maps);
+}
+
+/*
+ * Maps moved memory privately. A child that cannot have its own gets none: it would write to its
+ * parent's.
+ */
+static void part(const struct xm_vma *vma, const struct xm_file *file) {
+    uint64_t length = vma->end - vma->start;
+    int error = xm_keeper_there() ? xm_keeper_part(vma, file) : -ENOTSUP;
+    /* Armed memory stays shared until the child maps it. */
+    if (error == 0 || error == -EBUSY)
+        return;
+    if (syscall(SYS_mmap, vma->start, length, vma->protection,
+                MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file->descriptor,
+                (off_t)vma->file_offset) != -1)
+        return;
+    current.withheld = madvise((void *)(uintptr_t)vma->start, length, MADV_DONTFORK) == 0;
+}
+
+/* Calls a function for each shared mapping of moved memory. Attachments are none: no child has
+ * them. */
+static void each_moved(void (*function)(const struct xm_vma *vma, const struct xm_file *file)) {
+    struct xm_maps maps;
+    struct xm_vma vma;
+    if (open_maps(&maps) != 0)
+        return;
+    while (xm_maps_next(&maps, &vma) > 0) {
+        const struct xm_file *file = vma.shared ? xm_file_find(vma.device, vma.inode) : NULL;
+        if (file != NULL && file->kind == XM_FILE_MOVED &&
+            !xm_attachments_touch(vma.start, vma.end - vma.start))
+            function(&vma, file);
+    }
+    close_maps(&maps);
+}
+
+static void before_fork(void) {
+    if (within_own_fork()) {
+        current.depth++;
+        return;
+    }
+    xm_lock_conversion();
+    xm_lock();
+    __atomic_store_n(&current.thread, (uintptr_t)pthread_self(), __ATOMIC_RELAXED);
+    current.depth = 1;
+    current.withheld = false;
+    current.moved = xm_files_pin();
+    current.parent_end = current.child_end = -1;
+    if (!current.moved)
+        return;
+    int ends[2];
+    /* Without it the parent cannot wait, and pages of the child may show what it stores next. */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
+        current.parent_end = ends[0];
+        current.child_end = ends[1];
+    }
+    if (xm_keeper_there())
+        xm_keeper_begin();
+    each_moved(part);
+}
+
+static void close_end(int *end) {
+    if (*end >= 0)
+        close(*end);
+    *end = -1;
+}
+
+/* Until the child says that it has its copies, or is gone. */
+static void await_child(void) {
+    char said;
+    close_end(&current.child_end);
+    while (current.parent_end >= 0 && read(current.parent_end, &said, 1) < 0 && errno == EINTR)
+        continue;
+    close_end(&current.parent_end);
+}
+
+static void give_again(const struct xm_vma *vma, const struct xm_file *file) {
+    (void)file;
+    (void)madvise((void *)(uintptr_t)vma->start, vma->end - vma->start, MADV_DOFORK);
+}
+
+static void after_fork_in_parent(void) {
+    if (--current.depth != 0)
+        return;
+    if (current.withheld)
+        each_moved(give_again);
+    /* Other threads may go on with all but conversions. */
+    xm_unlock();
+    if (current.moved) {
+        if (xm_keeper_there())
+            xm_keeper_await_child();
+        await_child();
+        if (xm_keeper_there())
+            xm_keeper_merge();
+        xm_lock();
+        xm_files_unpin();
+        xm_unlock();
+    }
+    __atomic_store_n(&current.thread, 0, __ATOMIC_RELAXED);
+    xm_unlock_conversion();
+}
+
+/* The child has none of the threads that may have held or awaited the locks. */
+static void after_fork_in_child(void) {
+    xm_locks_forget();
+    xm_agents_forget();
+    xm_keeper_forget();
+    xm_table_forget();
+    if (xm_files_there())
+        xm_inherit(copies, current.maps, sizeof current.maps);
+    xm_files_forget();
+    close_end(&current.parent_end);
+    if (current.child_end >= 0)
+        (void)send(current.child_end, "", 1, MSG_NOSIGNAL);
+    close_end(&current.child_end);
+    current.moved = false;
+    if (--current.depth != 0)
+        return;
+    __atomic_store_n(&current.thread, 0, __ATOMIC_RELAXED);
+    xm_unlock();
+    xm_unlock_conversion();
+}
+
+__attribute__((constructor)) static void watch_forks(void) {
+    /* It fails for want of memory only, while the library is loaded; nothing works without it. */
+    if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0)
+        abort();
+}

@@ -1,0 +1,189 @@
+#include "keeper_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "futex.h"
+#include "memory.h"
+#include "thread.h"
+
+/* Covers every address: a snapshot has a page at the offset that is its address. */
+#define SNAPSHOT_BYTES INT64_MAX
+
+static struct xm_keeper *keeper;
+
+static void close_all(const struct xm_keeper *k) {
+    const int descriptors[] = {k->bell, k->maps, k->userfault, k->snapshot};
+    for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
+        if (descriptors[i] >= 0)
+            close(descriptors[i]);
+    }
+}
+
+/* Kept from now on: when a process forks it may have no descriptor left to open. */
+static int open_all(struct xm_keeper *k) {
+    struct xm_userfault_ability ability;
+    xm_userfault_query(&ability);
+    uint64_t wanted = XM_FEATURE_WP_SHMEM | XM_FEATURE_EVENT_REMAP | XM_FEATURE_THREAD_ID;
+    k->bell = eventfd(0, EFD_CLOEXEC);
+    if (k->bell < 0)
+        return -errno;
+    k->maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (k->maps < 0)
+        return -errno;
+    k->snapshot = memfd_create("xpmem-snapshot", MFD_CLOEXEC);
+    if (k->snapshot < 0 || ftruncate(k->snapshot, SNAPSHOT_BYTES) != 0)
+        return -errno;
+    k->watches = ability.mode == XM_USERFAULT_FULL && (ability.features & wanted) == wanted;
+    k->userfault =
+        xm_userfault_open(ability.features & (k->watches ? wanted : XM_FEATURE_WP_SHMEM));
+    return k->userfault < 0 ? k->userfault : 0;
+}
+
+static int make(struct xm_keeper *k) {
+    k->bell = k->maps = k->userfault = k->snapshot = -1;
+    k->page = xm_page_size();
+    int error = mprotect(k->guard, sizeof k->guard, PROT_NONE) == 0 ? open_all(k) : -errno;
+    if (error == 0)
+        error = xm_merge_open(&k->space);
+    if (error != 0) {
+        close_all(k);
+        return error;
+    }
+    error = xm_thread_start(&k->thread, k->stack, sizeof k->stack, xm_keeper_main, k);
+    if (error != 0) {
+        xm_merge_close(&k->space);
+        close_all(k);
+    }
+    return error;
+}
+
+int xm_keeper_start(void) {
+    if (keeper != NULL)
+        return 0;
+    void *memory = mmap(NULL, sizeof *keeper, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return -errno;
+    int error = make(memory);
+    if (error == 0)
+        keeper = memory;
+    else
+        munmap(memory, sizeof *keeper);
+    return error;
+}
+
+static void enter(enum xm_keeper_phase phase) {
+    uint64_t one = 1;
+    __atomic_store_n(&keeper->phase, phase, __ATOMIC_RELEASE);
+    /* An eventfd always takes 1: its thread reads it long before it is full. */
+    ssize_t written = write(keeper->bell, &one, sizeof one);
+    (void)written;
+}
+
+void xm_keeper_end(void) {
+    if (keeper == NULL)
+        return;
+    enter(XM_KEEPER_ENDING);
+    pthread_join(keeper->thread, NULL);
+    xm_merge_close(&keeper->space);
+    close_all(keeper);
+    munmap(keeper, sizeof *keeper);
+    keeper = NULL;
+}
+
+void xm_keeper_forget(void) {
+    if (keeper == NULL)
+        return;
+    xm_merge_close(&keeper->space);
+    close_all(keeper);
+    munmap(keeper, sizeof *keeper);
+    keeper = NULL;
+}
+
+bool xm_keeper_there(void) {
+    return keeper != NULL;
+}
+
+struct xm_span xm_keeper_memory(void) {
+    return (struct xm_span){(uintptr_t)keeper, keeper == NULL ? 0 : sizeof *keeper};
+}
+
+void xm_keeper_begin(void) {
+    keeper->range_count = 0;
+    keeper->unsure = false;
+    keeper->merged = 0;
+    keeper->forker = (pid_t)syscall(SYS_gettid);
+    snprintf(keeper->forker_stat, sizeof keeper->forker_stat, "/proc/self/task/%d/stat",
+             (int)keeper->forker);
+    enter(XM_KEEPER_FORKING);
+}
+
+int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity) {
+    if (lseek(keeper->maps, 0, SEEK_SET) != 0)
+        return -errno;
+    *maps = (struct xm_maps){.descriptor = keeper->maps, .buffer = buffer, .capacity = capacity};
+    return 0;
+}
+
+/* A mapping elsewhere that is watched from the start, to be moved over the shared one. */
+static int map_watched(const struct xm_vma *vma, int descriptor, uint64_t *address) {
+    uint64_t length = vma->end - vma->start;
+    long mapped = syscall(SYS_mmap, NULL, length, vma->protection, MAP_PRIVATE | MAP_NORESERVE,
+                          descriptor, (off_t)vma->file_offset);
+    if (mapped == -1)
+        return -errno;
+    *address = (uint64_t)mapped;
+    int error = xm_userfault_register(keeper->userfault, *address, length, XM_REGISTER_WP, NULL);
+    if (error == 0)
+        error = xm_userfault_protect(keeper->userfault, *address, length, true);
+    if (error != 0)
+        (void)syscall(SYS_munmap, *address, length);
+    return error;
+}
+
+int xm_keeper_part(const struct xm_vma *vma, const struct xm_file *file) {
+    uint64_t length = vma->end - vma->start;
+    uint64_t spare = 0;
+    int error = xm_userfault_register(keeper->userfault, vma->start, length, XM_REGISTER_WP, NULL);
+    if (error == 0)
+        error = xm_userfault_unregister(keeper->userfault, vma->start, length);
+    if (error == -EBUSY)
+        return error;
+    if (keeper->range_count == XM_KEEPER_RANGES)
+        return -ENOSPC;
+    struct xm_keeper_range *range = &keeper->ranges[keeper->range_count];
+    *range = (struct xm_keeper_range){.start = vma->start,
+                                      .end = vma->end,
+                                      .file_offset = vma->file_offset,
+                                      .device = file->device,
+                                      .inode = file->inode,
+                                      .descriptor = file->descriptor};
+    error = keeper->watches ? map_watched(vma, file->descriptor, &spare) : -ENOTSUP;
+    range->watched = error == 0;
+    /* It is there before its faults come. */
+    __atomic_store_n(&keeper->range_count, keeper->range_count + 1, __ATOMIC_RELEASE);
+    if (error != 0)
+        return error;
+    if (syscall(SYS_mremap, spare, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma->start) != -1)
+        return 0;
+    error = -errno;
+    range->watched = false;
+    (void)syscall(SYS_munmap, spare, length);
+    return error;
+}
+
+void xm_keeper_await_child(void) {
+    __atomic_store_n(&keeper->phase, XM_KEEPER_AWAITING, __ATOMIC_RELEASE);
+}
+
+void xm_keeper_merge(void) {
+    enter(XM_KEEPER_MERGING);
+    while (__atomic_load_n(&keeper->merged, __ATOMIC_ACQUIRE) == 0)
+        (void)xm_futex_wait(&keeper->merged, 0, -1);
+}

@@ -1,0 +1,51 @@
+/*
+ * The keeper: a thread that keeps memory and its memfds together over forks.
+ *
+ * While a fork goes on, the memory that was moved is mapped privately in this process. The first
+ * store to a page of it is a fault that the keeper answers: it notes what the page was and gives
+ * the process a copy. Stores of other threads than the forking one wait until all is shared again,
+ * unless the forking thread waits for them in turn. At the end the keeper merges the copies.
+ *
+ * It takes no lock and waits for no thread, so a fork can wait for it anywhere: in the agent's
+ * thread as well, or while the agent waits for the conversion lock that the fork holds.
+ *
+ * The conversion lock is held in all of these.
+ */
+
+#ifndef XM_KEEPER_H
+#define XM_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backing.h"
+#include "maps.h"
+#include "span.h"
+
+/* Starts the thread if it is not there. 0 or a negative errno. */
+int xm_keeper_start(void);
+/* Ends it. */
+void xm_keeper_end(void);
+/* In a forked child: it is not there. */
+void xm_keeper_forget(void);
+/* Whether it is there. */
+bool xm_keeper_there(void);
+/* Its own memory, which must not be moved; of length 0 if it is not there. */
+struct xm_span xm_keeper_memory(void);
+
+/* The calling thread is about to fork: what is parted from now on is merged again in the end. */
+void xm_keeper_begin(void);
+/* /proc/self/maps from its beginning, with a descriptor that is kept for this. */
+int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity);
+/*
+ * Maps a shared mapping of moved memory privately, without any moment in which a store would go
+ * unnoticed. 0; -EBUSY if someone else answers its faults; or another negative errno, after which
+ * it is as it was.
+ */
+int xm_keeper_part(const struct xm_vma *vma, const struct xm_file *file);
+/* The thread does nothing now but wait for the child. */
+void xm_keeper_await_child(void);
+/* Merges all that was parted, and what was mapped privately instead. */
+void xm_keeper_merge(void);
+
+#endif

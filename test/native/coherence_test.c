@@ -1,0 +1,114 @@
+/* Memory that is shared stays so over forks: no store of its owner or of an attacher is lost. */
+
+#include "../../native/core/fork.h"
+#include "attacher.h"
+#include "moving.h"
+
+#define FORKS 200
+#define BYTES (16 * PAGE)
+#define WORDS (BYTES / sizeof(uint64_t))
+#define OWNERS 2
+/* Places of the attacher, of each owner thread and of the thread that forks; the last is of all. */
+#define STEP (OWNERS + 3)
+
+static struct service service;
+static struct counting_listener listener;
+static struct attacher attacher;
+static struct attacher rival;
+static _Atomic uint64_t *words;
+static atomic_bool stop;
+
+struct owner {
+    uint32_t first;
+    uint64_t added;
+    uint64_t added_to_all;
+    pthread_t thread;
+};
+
+/* Adds to a thread's own counters, and to those of all, once each. */
+static void add(struct owner *owner) {
+    for (size_t i = owner->first; i < WORDS; i += STEP, owner->added++)
+        atomic_fetch_add(&words[i], 1);
+    for (size_t i = STEP - 1; i < WORDS; i += STEP, owner->added_to_all++)
+        atomic_fetch_add(&words[i], 1);
+}
+
+static void *keep_adding(void *argument) {
+    while (!atomic_load(&stop))
+        add(argument);
+    return NULL;
+}
+
+static uint64_t sum(uint32_t first) {
+    uint64_t total = 0;
+    for (size_t i = first; i < WORDS; i += STEP)
+        total += atomic_load(&words[i]);
+    return total;
+}
+
+static void fork_and_wait(void) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0)
+        _exit(0);
+    await_exit(child);
+}
+
+static void count_over_forks(bool copies) {
+    struct owner owners[OWNERS + 1] = {{0}};
+    uint64_t added_to_all = 0;
+    xm_fork_copies(copies);
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    words = map_private(BYTES);
+    offer(agent, &listener, (void *)words, BYTES);
+    CHECK_EQUAL(share_some(&service, (uintptr_t)words, BYTES), BYTES);
+    uint64_t offset = service_extents(&service)->file_offset;
+    struct counters counters = {offset, BYTES, OWNERS + 1, STEP};
+    attacher_begin(&attacher, service.beside.descriptors[0], &counters);
+    counters.first = STEP - 1;
+    attacher_begin(&rival, service.beside.descriptors[0], &counters);
+    service_close_descriptors(&service);
+    atomic_store(&stop, false);
+    for (uint32_t i = 0; i <= OWNERS; i++)
+        owners[i].first = i;
+    for (uint32_t i = 0; i < OWNERS; i++)
+        owners[i].thread = start_thread(keep_adding, &owners[i]);
+    for (int i = 0; i < FORKS; i++) {
+        add(&owners[OWNERS]);
+        fork_and_wait();
+        CHECK_EQUAL(shared_bytes((void *)words, BYTES), BYTES);
+    }
+    atomic_store(&stop, true);
+    for (uint32_t i = 0; i < OWNERS; i++)
+        pthread_join(owners[i].thread, NULL);
+    uint64_t attached = attacher_end(&attacher);
+    CHECK_EQUAL(sum(OWNERS + 1), attached);
+    added_to_all = attacher_end(&rival);
+    for (uint32_t i = 0; i <= OWNERS; i++) {
+        CHECK_EQUAL(sum(owners[i].first), owners[i].added);
+        added_to_all += owners[i].added_to_all;
+    }
+    CHECK_EQUAL(sum(STEP - 1), added_to_all);
+    xm_agent_close(agent, &listener.listener);
+    service_stop(&service);
+    munmap((void *)words, BYTES);
+}
+
+static void no_increment_is_lost_when_children_copy(void) {
+    count_over_forks(true);
+}
+
+static void no_increment_is_lost_when_children_do_not_copy(void) {
+    count_over_forks(false);
+}
+
+int main(void) {
+    start_watchdog();
+    attacher_start(&attacher);
+    attacher_start(&rival);
+    RUN(no_increment_is_lost_when_children_copy);
+    RUN(no_increment_is_lost_when_children_do_not_copy);
+    attacher_stop(&rival);
+    attacher_stop(&attacher);
+    return 0;
+}
