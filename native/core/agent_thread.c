@@ -72,11 +72,12 @@ static int await_message(struct xm_agent *agent) {
             continue;
         if (watched[0].revents != 0)
             return -ECANCELED;
+        /* Before errands, which have no use for a connection that has just ended. */
+        if (watched[2].revents != 0)
+            return 0;
         uint64_t rung;
         if (watched[1].revents != 0 && read(agent->errands, &rung, sizeof rung) > 0)
             run_errands(agent);
-        if (watched[2].revents != 0)
-            return 0;
     }
 }
 

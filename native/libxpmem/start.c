@@ -27,6 +27,12 @@
 
 #define SIGNALS 64
 
+#ifdef __SANITIZE_THREAD__
+/* ThreadSanitizer takes a clone for a fork, and what it does in the child for the child's alone. */
+int __clone(int (*run)(void *), void *stack, int flags, void *argument, ...);
+#define clone __clone
+#endif
+
 /* What the new process needs, in memory that it shares with this one until it execs. */
 struct launch {
     const char *command;

@@ -310,6 +310,36 @@ static void without_service_and_command_calls_are_ENOENT_until_there_is_one(void
     fake_stop(&fake);
 }
 
+static atomic_uint tries;
+
+static void count_try(struct xm_listener *listener, int error) {
+    (void)listener;
+    CHECK(error != 0);
+    atomic_fetch_add(&tries, 1);
+}
+
+static void ignore_change(struct xm_listener *listener) {
+    (void)listener;
+}
+
+static void a_process_that_needs_no_service_starts_none(void) {
+    static struct xm_listener listener = {.changed = ignore_change, .missing = count_try};
+    struct xm_agent *agent;
+    char started[128];
+    fake_start(&fake);
+    open_session();
+    CHECK_EQUAL(setenv("XPMEM_COMMAND", PROBE, 1), 0);
+    CHECK_EQUAL(xm_agent_open(fake.path, &listener, &agent), 0);
+    fake_close(&fake.listener);
+    CHECK_EQUAL(unlink(fake.path), 0);
+    fake_die(&fake);
+    /* The listener hears of each try after the library did. */
+    WAIT_UNTIL(atomic_load(&tries) > 6);
+    snprintf(started, sizeof started, "%s/probe", fake.directory);
+    CHECK_EQUAL(access(started, F_OK), -1);
+    fake_stop(&fake);
+}
+
 static void arguments_that_cannot_be_are_EINVAL_without_a_service(void) {
     char *memory = map_private(PAGE);
     struct xpmem_addr negative = {4, -(off_t)PAGE};
@@ -380,7 +410,8 @@ static void use_in_child(void) {
     struct job release = {.call = JOB_RELEASE, .id = 6};
     job_run(&release);
     CHECK_EQUAL(release.error, EACCES);
-    exit(0);
+    /* What the core forgets of its parent in a child, it leaves behind. */
+    _exit(0);
 }
 
 static void a_forked_child_has_a_session_of_its_own(void) {
@@ -433,6 +464,7 @@ int main(void) {
     RUN_ALONE(a_service_that_does_not_come_back_is_ETIMEDOUT);
     RUN_ALONE(a_service_of_another_version_is_EPROTO_at_once);
     RUN_ALONE(without_service_and_command_calls_are_ENOENT_until_there_is_one);
+    RUN_ALONE(a_process_that_needs_no_service_starts_none);
     RUN_ALONE(arguments_that_cannot_be_are_EINVAL_without_a_service);
     RUN_ALONE(the_whole_address_space_is_offered_from_0);
     RUN_ALONE(a_forked_child_has_a_session_of_its_own);

@@ -8,9 +8,11 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { run, servicesIn, stage } from '../cli/cli.js'
+import { compileProgram, startProgram } from '../libxpmem/program.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
-const addon = `prebuilds/linux-${process.arch}/xpmem.napi.glibc.node`
+const prebuilds = `prebuilds/linux-${process.arch}`
+const addon = `${prebuilds}/xpmem.napi.glibc.node`
 
 // npm would leave a compile cache in the temporary directory.
 const npmEnv = { NODE_DISABLE_COMPILE_CACHE: '1', npm_config_audit: 'false', npm_config_fund: 'false' }
@@ -43,7 +45,7 @@ async function install(t: TestContext): Promise<{ runtimeDir: string; folder: st
   return { runtimeDir, folder }
 }
 
-test('the package holds what runs, the prebuilt addon, the documents, and nothing else', async (t) => {
+test('the package holds what runs, the prebuilt addon and libxpmem, the documents, and nothing else', async (t) => {
   const { files } = await pack(stage(t).runtimeDir)
   const paths = files.map(({ path }) => path)
   for (const path of [
@@ -51,6 +53,8 @@ test('the package holds what runs, the prebuilt addon, the documents, and nothin
     'README.md',
     'LICENSE',
     addon,
+    `${prebuilds}/libxpmem.so.0`,
+    `${prebuilds}/xpmem.h`,
     'dist/src/index.js',
     'dist/src/index.d.ts',
     'dist/src/cli/main.js',
@@ -59,7 +63,8 @@ test('the package holds what runs, the prebuilt addon, the documents, and nothin
   ]) {
     assert.ok(paths.includes(path), `${path} is not in the package`)
   }
-  const known = /^(package\.json|README\.md|LICENSE|dist\/src\/.*|prebuilds\/.*\.node|docs\/.*|examples\/.*\.ts)$/
+  const known =
+    /^(package\.json|README\.md|LICENSE|dist\/src\/.*|prebuilds\/.*\/(xpmem.*\.node|libxpmem\.so\.0|xpmem\.h)|docs\/.*|examples\/.*\.ts)$/
   assert.deepEqual(
     paths.filter((path) => !known.test(path)),
     [],
@@ -129,4 +134,15 @@ test('installed with scripts refused it shares memory, with the prebuilt addon',
   const typeRoots = join(root, 'node_modules/@types')
   const checked = await run(tsc, [...options.split(' '), '--typeRoots', typeRoots, 'consumer.ts'], { cwd: folder })
   assert.equal(checked.code, 0, checked.stdout.toString())
+})
+
+test('installed, it serves C programs, which start its service', async (t) => {
+  const { runtimeDir, folder } = await install(t)
+  const installed = join(folder, 'node_modules/xpmem')
+  const library = join(installed, prebuilds)
+  const program = compileProgram(t, { include: library, lib: library })
+  const started = startProgram(t, program, { XPMEM_RUNTIME_DIR: runtimeDir })
+  assert.equal(await started.ask('version'), '0x0000000000026005')
+  const [service] = servicesIn(runtimeDir)
+  assert.ok(service?.words.includes(join(installed, 'dist/src/cli/main.js')))
 })

@@ -1,0 +1,120 @@
+/** C programs over libxpmem, with the real service. */
+import assert from 'node:assert/strict'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import { after, type TestContext, test } from 'node:test'
+import { Partition } from '../../src/index.js'
+import { endServices, servicesIn, stage } from '../cli/cli.js'
+import { cliPath, startService } from '../support/service.js'
+import { until } from '../support/until.js'
+import { builtPrefix, compileProgram, startProgram } from './program.js'
+
+const program = compileProgram({ after }, { include: join(builtPrefix, 'include'), lib: join(builtPrefix, 'lib') })
+
+/** A runtime directory in which programs start the service by themselves. */
+function place(t: TestContext) {
+  const { runtimeDir } = stage(t)
+  return { runtimeDir, start: (env = {}) => startProgram(t, program, { XPMEM_RUNTIME_DIR: runtimeDir, ...env }) }
+}
+
+test('two programs share memory, and the first starts the service', async (t) => {
+  const { runtimeDir, start } = place(t)
+  const owner = start()
+  const other = start()
+  const segid = await owner.ask('offer from the owner')
+  assert.match(segid, /^0x[0-9a-f]{16}$/)
+  assert.equal(await other.ask(`open ${segid}`), 'from the owner')
+  await other.ask('write from the other')
+  assert.equal(await owner.ask('shown'), 'from the other')
+  assert.equal(await other.ask('close'), 'closed')
+  assert.deepEqual(
+    servicesIn(runtimeDir).map(({ words }) => words.slice(1, -1)),
+    [[cliPath, 'serve', '--partition', 'default', '--runtime-dir', runtimeDir, '--idle-exit', '30']],
+  )
+})
+
+test('C and TypeScript share memory both ways', async (t) => {
+  const { runtimeDir, start } = place(t)
+  const owner = start()
+  const segid = await owner.ask('offer from C')
+  const partition = await Partition.open({ runtimeDir, autoStart: false })
+  t.after(() => partition.close())
+  const permit = await partition.get(segid, 'readwrite')
+  const bytes = Buffer.from((await permit.attach()).buffer)
+  assert.equal(bytes.toString('latin1', 0, 6), 'from C')
+  bytes.write('from TypeScript\0')
+  assert.equal(await owner.ask('shown'), 'from TypeScript')
+
+  const region = partition.allocate(64 * 1024)
+  Buffer.from(region).write('a region\0')
+  const segment = await partition.make(region)
+  assert.equal(await owner.ask(`open ${segment.segid.toString(16)}`), 'a region')
+  await owner.ask('write and back')
+  assert.equal(Buffer.from(region).toString('latin1', 0, 8), 'and back')
+})
+
+test('the version is told, or ENOENT where there is no service and no command', async (t) => {
+  const { start } = place(t)
+  assert.equal(await start({ XPMEM_COMMAND: '/nonexistent' }).ask('version'), `errno ${constants.errno.ENOENT}`)
+  assert.equal(await start().ask('version'), '0x0000000000026005')
+})
+
+test('many programs that begin at the same time start one service', async (t) => {
+  const { runtimeDir, start } = place(t)
+  const command = join(runtimeDir, 'counting')
+  const count = join(runtimeDir, 'count')
+  writeFileSync(command, `#!/bin/sh\necho started >>'${count}'\nexec '${process.execPath}' '${cliPath}' "$@"\n`)
+  chmodSync(command, 0o755)
+  const programs = Array.from({ length: 12 }, () => start({ XPMEM_COMMAND: command }))
+  const versions = await Promise.all(programs.map((one) => one.ask('version')))
+  assert.deepEqual(new Set(versions), new Set(['0x0000000000026005']))
+  assert.equal(readFileSync(count, 'utf8'), 'started\n')
+})
+
+test('a program that makes no call comes back to a service that was started again', async (t) => {
+  const { runtimeDir, start } = place(t)
+  // Nobody starts a service but the test.
+  const quiet = { XPMEM_COMMAND: '/nonexistent' }
+  const first = await startService(t, { runtimeDir })
+  const owner = start(quiet)
+  const segid = await owner.ask('offer still here')
+  await first.end('SIGKILL')
+  await startService(t, { runtimeDir })
+  assert.equal(await start(quiet).ask(`open ${segid}`), 'still here')
+})
+
+test('programs that lose the service start the next one, and go on', async (t) => {
+  const { runtimeDir, start } = place(t)
+  const owner = start()
+  const other = start()
+  const segid = await owner.ask('offer before')
+  assert.equal(await other.ask(`open ${segid}`), 'before')
+  const [service] = servicesIn(runtimeDir)
+  process.kill(service?.pid ?? 0, 'SIGKILL')
+  assert.equal(await other.ask('close'), 'closed')
+  assert.equal(await other.ask(`open ${segid}`), 'before')
+  await other.ask('write after')
+  assert.equal(await owner.ask('shown'), 'after')
+  assert.equal(servicesIn(runtimeDir).length, 1)
+})
+
+test('a call that finds its service gone starts the next one', async (t) => {
+  const { runtimeDir, start } = place(t)
+  const asker = start()
+  assert.equal(await asker.ask('version'), '0x0000000000026005')
+  await endServices(runtimeDir)
+  assert.equal(await asker.ask('version'), '0x0000000000026005')
+})
+
+test('what a program offered is gone when it ends', async (t) => {
+  const { start } = place(t)
+  const owner = start()
+  const other = start()
+  const segid = await owner.ask('offer soon gone')
+  assert.equal(await other.ask(`open ${segid}`), 'soon gone')
+  assert.equal(await owner.end(), 0)
+  const third = start()
+  await until(async () => (await third.ask(`open ${segid}`)) === `errno ${constants.errno.ENOENT}`)
+  assert.equal(await other.ask('close'), 'closed')
+})
