@@ -31,7 +31,7 @@ static void ignore_note(struct xm_owner *owner) {
 static uint64_t open_permit(uint64_t length) {
     static uint64_t last;
     struct xm_grant_facts facts = {
-        .apid = ++last, .segid = last, .length = length, .writable = true};
+        .apid = ++last, .segid = last, .length = length, .writable = true, .stable = true};
     struct xm_row_extent row = {.length = length};
     int descriptor = xm_memfd_create(length);
     if (descriptor < 0 || xm_grant_open(&agent, &facts) != 0 ||

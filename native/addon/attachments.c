@@ -5,6 +5,7 @@
 
 #include "../core/memory.h"
 #include "agents.h"
+#include "answers.h"
 #include "values.h"
 
 /*
@@ -92,10 +93,30 @@ static napi_value make_buffer(napi_env env, struct xm_attachment *attachment) {
     return buffer;
 }
 
+/* Attaches with the extents that an array of answers has. NULL: an exception is pending. */
+static napi_value attach_with(napi_env env, struct xm_attach_request *request, napi_value answers) {
+    struct xm_grant_facts facts;
+    struct xm_extents extents;
+    int error = xm_grant_facts(request->agent, request->apid, &facts);
+    if (error != 0) {
+        xm_drop_answers(env, answers);
+        return xm_throw(env, error, "attach");
+    }
+    if (!xm_get_extents(env, answers, facts.length, facts.writable, &extents))
+        return NULL;
+    struct xm_attachment *attachment;
+    request->extents = &extents;
+    error = xm_attach(request, &attachment);
+    xm_extents_clear(&extents);
+    return error != 0 ? xm_throw(env, error, "attach") : make_buffer(env, attachment);
+}
+
 static napi_value js_attach(napi_env env, napi_callback_info info) {
-    napi_value arguments[6];
+    napi_value arguments[7];
     struct xm_env *e;
-    if (!xm_arguments(env, info, 6, arguments, &e))
+    napi_valuetype type;
+    if (!xm_arguments(env, info, 7, arguments, &e) ||
+        !xm_ok(env, napi_typeof(env, arguments[6], &type)))
         return NULL;
     const struct xm_handle *handle = xm_get_handle(e, arguments[0]);
     struct xm_attach_request request = {.owner = &e->owner, .style = XM_REVOKED_ZERO};
@@ -109,6 +130,8 @@ static napi_value js_attach(napi_env env, napi_callback_info info) {
         return xm_throw_text(env, EFBIG, "attach",
                              "this Node.js makes no ArrayBuffer that large (4 GiB in Node.js 20)");
     request.agent = handle->agent;
+    if (type != napi_undefined)
+        return attach_with(env, &request, arguments[6]);
     struct xm_attachment *attachment;
     int error = xm_attach(&request, &attachment);
     if (error == -ENODATA)

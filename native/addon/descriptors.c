@@ -44,8 +44,8 @@ static napi_value js_inspect(napi_env env, napi_callback_info info) {
     int error = xm_inspect(descriptor, &facts);
     if (error != 0)
         return xm_throw(env, error, "fstat");
-    char identity[64];
-    snprintf(identity, sizeof identity, "%ju:%ju", (uintmax_t)facts.device, (uintmax_t)facts.inode);
+    char identity[XM_IDENTITY_BYTES];
+    xm_identity(facts.device, facts.inode, identity);
     napi_value result;
     bool made = xm_ok(env, napi_create_object(env, &result)) &&
                 xm_set_number(env, result, "size", (double)facts.size) &&

@@ -1,9 +1,7 @@
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "agents.h"
+#include "answers.h"
 #include "attachments.h"
 #include "values.h"
 
@@ -24,6 +22,7 @@ static bool get_u64_of(napi_env env, napi_value object, const char *name, uint64
 static bool get_facts(napi_env env, napi_value object, struct xm_grant_facts *facts) {
     napi_value length;
     napi_value writable;
+    napi_value stable;
     napi_value owner_pid;
     uint64_t pid;
     if (!get_u64_of(env, object, "apid", &facts->apid) ||
@@ -33,6 +32,8 @@ static bool get_facts(napi_env env, napi_value object, struct xm_grant_facts *fa
         !xm_get_size(env, length, "length", &facts->length) ||
         !xm_ok(env, napi_get_named_property(env, object, "writable", &writable)) ||
         !xm_get_bool(env, writable, "writable", &facts->writable) ||
+        !xm_ok(env, napi_get_named_property(env, object, "stable", &stable)) ||
+        !xm_get_bool(env, stable, "stable", &facts->stable) ||
         !xm_ok(env, napi_get_named_property(env, object, "ownerPid", &owner_pid)) ||
         !xm_get_size(env, owner_pid, "ownerPid", &pid))
         return false;
@@ -71,52 +72,28 @@ static napi_value js_grant_of(napi_env env, napi_callback_info info) {
                 xm_set_u64(env, result, "segid", facts.segid) &&
                 xm_set_number(env, result, "length", (double)facts.length) &&
                 xm_set_bool(env, result, "writable", facts.writable) &&
+                xm_set_bool(env, result, "stable", facts.stable) &&
                 xm_set_number(env, result, "ownerPid", facts.owner_pid) &&
                 xm_set_u64(env, result, "ownerStart", facts.owner_start);
     return made ? result : NULL;
 }
 
-/* Gives the rows and descriptors to the table, which takes the descriptors in any case. */
-static int add_extents(const struct xm_handle *handle, uint64_t apid, const uint8_t *bytes,
-                       size_t length, const int *descriptors, size_t count) {
-    size_t row_count = length / XM_ROW_BYTES_EXTENT;
-    /* A copy, since a view may begin anywhere. */
-    struct xm_row_extent *rows = malloc(length + 1);
-    bool whole = length % XM_ROW_BYTES_EXTENT == 0;
-    if (rows == NULL || !whole) {
-        for (size_t i = 0; i < count; i++)
-            close(descriptors[i]);
-        free(rows);
-        return whole ? -ENOMEM : -EPROTO;
-    }
-    memcpy(rows, bytes, length);
-    int error = xm_grant_extents(handle->agent, apid, rows, row_count, descriptors, count);
-    free(rows);
-    return error;
-}
-
 static napi_value js_grant_extents(napi_env env, napi_callback_info info) {
-    napi_value arguments[4];
+    napi_value arguments[3];
     struct xm_env *e;
-    int descriptors[XM_MAX_DESCRIPTORS];
-    size_t count;
-    if (!xm_arguments(env, info, 4, arguments, &e) ||
-        !xm_get_descriptors(env, arguments[3], descriptors, &count))
-        return NULL;
     uint64_t apid;
-    uint8_t *bytes;
-    size_t length;
+    struct xm_answer answer;
+    if (!xm_arguments(env, info, 3, arguments, &e) || !xm_get_answer(env, arguments[2], &answer))
+        return NULL;
     const struct xm_handle *handle = get_permit(e, arguments, &apid);
-    if (handle == NULL || !xm_get_bytes(env, arguments[2], "rows", &bytes, &length)) {
-        for (size_t i = 0; i < count; i++)
-            close(descriptors[i]);
+    if (handle == NULL) {
+        xm_answer_drop(&answer);
         return NULL;
     }
-    int error = add_extents(handle, apid, bytes, length, descriptors, count);
-    if (error == -EPROTO)
-        return xm_throw_text(env, error, "grantExtents",
-                             "the service sent extents or descriptors that do not fit the segment");
-    return error != 0 ? xm_throw(env, error, "grantExtents") : xm_undefined(env);
+    int error = xm_grant_extents(handle->agent, apid, answer.rows, answer.row_count,
+                                 answer.descriptors, answer.descriptor_count);
+    xm_answer_done(&answer);
+    return error != 0 ? xm_throw_extents(env, error, "grantExtents") : xm_undefined(env);
 }
 
 static napi_value js_grant_close(napi_env env, napi_callback_info info) {

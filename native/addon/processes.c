@@ -1,6 +1,8 @@
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "../core/futex.h"
+#include "../core/maps.h"
 #include "../core/process.h"
 #include "values.h"
 
@@ -28,6 +30,47 @@ static napi_value js_read_process_memory(napi_env env, napi_callback_info info) 
         return NULL;
     ssize_t got = xm_process_read(pid, address, into, length);
     return got < 0 ? xm_throw(env, (int)got, "process_vm_readv") : xm_number(env, (double)got);
+}
+
+/* Mappings of a range that a service looks at; a range in more pieces is asked of its owner. */
+#define MAX_MAPPINGS 512
+
+static napi_value mapping(napi_env env, const struct xm_vma *vma) {
+    napi_value result;
+    char identity[XM_IDENTITY_BYTES];
+    xm_identity(vma->device, vma->inode, identity);
+    bool made = xm_ok(env, napi_create_object(env, &result)) &&
+                xm_set_u64(env, result, "start", vma->start) &&
+                xm_set_u64(env, result, "end", vma->end) &&
+                xm_set_bool(env, result, "readable", (vma->protection & PROT_READ) != 0) &&
+                xm_set_bool(env, result, "shared", vma->shared) &&
+                xm_set_string(env, result, "identity", identity) &&
+                xm_set_number(env, result, "fileOffset", (double)vma->file_offset);
+    return made ? result : NULL;
+}
+
+static napi_value js_mappings(napi_env env, napi_callback_info info) {
+    napi_value arguments[3];
+    struct xm_env *e;
+    int32_t pid;
+    uint64_t address;
+    uint64_t length;
+    struct xm_vma vmas[MAX_MAPPINGS];
+    if (!xm_arguments(env, info, 3, arguments, &e) ||
+        !xm_get_int(env, arguments[0], "pid", 1, &pid) ||
+        !xm_get_u64(env, arguments[1], "address", &address) ||
+        !xm_get_size(env, arguments[2], "length", &length))
+        return NULL;
+    ssize_t count = xm_mappings(pid, address, length, vmas, MAX_MAPPINGS);
+    if (count < 0)
+        return xm_undefined(env);
+    napi_value result;
+    bool made = xm_ok(env, napi_create_array_with_length(env, (size_t)count, &result));
+    for (uint32_t i = 0; made && i < (uint32_t)count; i++) {
+        napi_value item = mapping(env, &vmas[i]);
+        made = item != NULL && xm_ok(env, napi_set_element(env, result, i, item));
+    }
+    return made ? result : NULL;
 }
 
 /* The word of an Int32Array argument at an index argument. */
@@ -83,9 +126,8 @@ static napi_value js_futex_wake(napi_env env, napi_callback_info info) {
 
 bool xm_add_processes(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
-        {"pidfdOpen", js_pidfd_open},
-        {"readProcessMemory", js_read_process_memory},
-        {"futexWait", js_futex_wait},
+        {"pidfdOpen", js_pidfd_open}, {"readProcessMemory", js_read_process_memory},
+        {"mappings", js_mappings},    {"futexWait", js_futex_wait},
         {"futexWake", js_futex_wake},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);

@@ -172,6 +172,10 @@ bool xm_set_string(napi_env env, napi_value object, const char *name, const char
            xm_set(env, object, name, value);
 }
 
+void xm_identity(dev_t device, ino_t inode, char *text) {
+    snprintf(text, XM_IDENTITY_BYTES, "%ju:%ju", (uintmax_t)device, (uintmax_t)inode);
+}
+
 napi_value xm_number(napi_env env, double number) {
     napi_value value;
     return xm_ok(env, napi_create_double(env, number, &value)) ? value : NULL;

@@ -39,6 +39,11 @@ bool xm_set_u64(napi_env env, napi_value object, const char *name, uint64_t numb
 bool xm_set_bool(napi_env env, napi_value object, const char *name, bool truth);
 bool xm_set_string(napi_env env, napi_value object, const char *name, const char *text);
 
+/* Bytes of a file's identity as text. */
+#define XM_IDENTITY_BYTES 64
+/* The same text for the same file, by the numbers of fstat(2). */
+void xm_identity(dev_t device, ino_t inode, char *text);
+
 /* NULL on failure, with an exception pending. */
 napi_value xm_number(napi_env env, double number);
 napi_value xm_truth(napi_env env, bool truth);

@@ -5,8 +5,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "backing.h"
 #include "lock.h"
+#include "map_range.h"
+#include "maps.h"
 #include "memory.h"
+#include "still_mapped.h"
 
 static struct xm_span_index index_by_address;
 
@@ -14,92 +18,11 @@ void xm_owner_open(struct xm_owner *owner, void (*notify)(struct xm_owner *owner
     xm_link_init(&owner->attachments);
     xm_link_init(&owner->notes);
     owner->notify = notify;
+    owner->program = false;
 }
 
 static void *at(uint64_t address) {
     return (void *)(uintptr_t)address;
-}
-
-/* Maps memory that raises SIGBUS: a file that has no byte. 0 or a negative errno. */
-static int map_bus(void *address, uint64_t length, int protection) {
-    int empty = memfd_create("xpmem-none", MFD_CLOEXEC);
-    if (empty < 0)
-        return -errno;
-    void *mapped = mmap(address, length, protection, MAP_SHARED | MAP_FIXED, empty, 0);
-    int error = mapped == MAP_FAILED ? -errno : 0;
-    close(empty);
-    return error;
-}
-
-/* What of a segment is mapped, and how. */
-struct plan {
-    const struct xm_extents *extents;
-    uint64_t offset;
-    uint64_t length;
-    bool writable;
-};
-
-static int protection_of(const struct plan *plan, const struct xm_extent *extent) {
-    /* A file that its owner can only read is no more than that to those who may write. */
-    bool writable = extent->source == XM_HOLE || plan->extents->sources[extent->source].writable;
-    return plan->writable && writable ? PROT_READ | PROT_WRITE : PROT_READ;
-}
-
-/* Maps a part of an extent at an address, by mmap's `flags`. The address, or MAP_FAILED. */
-static void *map_extent(const struct plan *plan, const struct xm_extent *extent, uint64_t skip,
-                        uint64_t length, void *address, int flags) {
-    return mmap(address, length, protection_of(plan, extent), MAP_SHARED | flags,
-                plan->extents->sources[extent->source].descriptor,
-                (off_t)(extent->file_offset + skip));
-}
-
-/* Maps the pieces of a range over what is reserved at `base`. 0, -ENODATA, or a negative errno. */
-static int map_pieces(const struct plan *plan, char *base) {
-    const struct xm_extent *extent = xm_extents_find(plan->extents, plan->offset);
-    const struct xm_extent *end = plan->extents->items + plan->extents->count;
-    for (uint64_t done = 0; done < plan->length; extent++) {
-        if (extent == NULL || extent == end || extent->offset > plan->offset + done)
-            return -ENODATA;
-        uint64_t skip = plan->offset + done - extent->offset;
-        uint64_t piece = extent->length - skip;
-        piece = piece < plan->length - done ? piece : plan->length - done;
-        int error = 0;
-        if (extent->source == XM_HOLE)
-            error = map_bus(base + done, piece, protection_of(plan, extent));
-        else if (map_extent(plan, extent, skip, piece, base + done, MAP_FIXED) == MAP_FAILED)
-            error = -errno;
-        if (error != 0)
-            return error;
-        done += piece;
-    }
-    return 0;
-}
-
-/* Maps a range of a segment. `*base` is the address wanted, or NULL; it gets the one given. */
-static int map_range(const struct plan *plan, void **base) {
-    const struct xm_extent *first = xm_extents_find(plan->extents, plan->offset);
-    if (first == NULL)
-        return -ENODATA;
-    int exactly = *base == NULL ? 0 : MAP_FIXED_NOREPLACE;
-    uint64_t skip = plan->offset - first->offset;
-    bool single = plan->length <= first->length - skip && first->source != XM_HOLE;
-    void *wanted = *base;
-    void *mapped = single ? map_extent(plan, first, skip, plan->length, wanted, exactly)
-                          : mmap(wanted, plan->length, PROT_NONE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | exactly, -1, 0);
-    if (mapped == MAP_FAILED)
-        return errno == EEXIST ? -EINVAL : -errno;
-    /* Kernels before 4.17 take the address for a hint. */
-    int error = wanted != NULL && mapped != wanted ? -EINVAL : 0;
-    if (error == 0 && !single)
-        error = map_pieces(plan, mapped);
-    /* The child of a fork has none of it, as with the kernel driver. */
-    if (error == 0 && madvise(mapped, plan->length, MADV_DONTFORK) != 0)
-        error = -errno;
-    if (error != 0)
-        munmap(mapped, plan->length);
-    *base = mapped;
-    return error;
 }
 
 /* Takes an attachment off all lists; its memory is not touched. */
@@ -110,6 +33,12 @@ static void forget(struct xm_attachment *attachment) {
     xm_link_remove(&attachment->in_owner);
     xm_link_remove(&attachment->in_notes);
     xm_span_remove(&index_by_address, &attachment->span);
+}
+
+/* The end of a record that nobody else keeps. */
+static void drop(struct xm_attachment *attachment) {
+    if (attachment->owner->program)
+        free(attachment);
 }
 
 /*
@@ -124,6 +53,7 @@ static void forget_unmapped(uint64_t address, uint64_t length) {
         uint64_t above = end > address + length ? end - (address + length) : 0;
         if (below == 0 && above == 0) {
             forget((struct xm_attachment *)span);
+            drop((struct xm_attachment *)span);
         } else if (below >= above) {
             if (above != 0)
                 munmap(at(address + length), above);
@@ -137,7 +67,52 @@ static void forget_unmapped(uint64_t address, uint64_t length) {
     }
 }
 
-static int attach(const struct xm_attach_request *request, struct xm_attachment *made) {
+/* The record of what a plan maps at an address; NULL if there is no memory. */
+static struct xm_attachment *make_record(const struct xm_attach_request *request,
+                                         const struct xm_plan *plan) {
+    size_t count = xm_plan_count(plan);
+    /* A revocation needs one. */
+    size_t room = count == 0 ? 1 : count;
+    struct xm_attachment *made = calloc(1, sizeof *made + room * sizeof *made->pieces);
+    if (made == NULL)
+        return NULL;
+    made->span.length = request->length;
+    made->agent = request->agent;
+    made->apid = request->apid;
+    made->owner = request->owner;
+    made->style = request->style;
+    made->keep_on_owner_exit = request->keep_on_owner_exit;
+    made->mapped = true;
+    made->piece_count = count;
+    xm_plan_pieces(plan, made->pieces);
+    xm_link_init(&made->in_notes);
+    return made;
+}
+
+/* Maps what a plan says and notes it. 0 or a negative errno. */
+static int carry_out(const struct xm_attach_request *request, const struct xm_plan *plan,
+                     struct xm_grant *grant, struct xm_attachment **attachment) {
+    struct xm_attachment *made = make_record(request, plan);
+    if (made == NULL)
+        return -ENOMEM;
+    void *base = at(request->address);
+    int error = xm_map_range(plan, &base);
+    if (error != 0) {
+        free(made);
+        return error;
+    }
+    made->span.address = (uintptr_t)base;
+    made->origin = (uintptr_t)base;
+    made->grant = grant;
+    forget_unmapped(made->span.address, made->span.length);
+    xm_link_append(&grant->attachments, &made->in_grant);
+    xm_link_append(&request->owner->attachments, &made->in_owner);
+    xm_span_insert(&index_by_address, &made->span);
+    *attachment = made;
+    return 0;
+}
+
+static int attach(const struct xm_attach_request *request, struct xm_attachment **attachment) {
     struct xm_grant *grant = xm_grants_find(request->agent, request->apid);
     if (grant == NULL || grant->revoked)
         return -ENOENT;
@@ -146,27 +121,20 @@ static int attach(const struct xm_attach_request *request, struct xm_attachment 
     int error = inside ? xm_span_reserve(&index_by_address) : -EINVAL;
     if (error != 0)
         return error;
-    struct plan plan = {.extents = request->extents != NULL ? request->extents : &grant->extents,
-                        .offset = request->offset,
-                        .length = request->length,
-                        .writable = grant->facts.writable};
-    void *base = at(request->address);
-    error = map_range(&plan, &base);
+    struct xm_none none;
+    struct xm_plan plan = {.extents = request->extents != NULL ? request->extents : &grant->extents,
+                           .offset = request->offset,
+                           .length = request->length,
+                           .writable = grant->facts.writable,
+                           .none = &none};
+    bool holes = xm_plan_has_holes(&plan);
+    error = holes ? xm_none_open(&none) : 0;
     if (error != 0)
         return error;
-    *made = (struct xm_attachment){.span = {(uintptr_t)base, request->length},
-                                   .agent = request->agent,
-                                   .grant = grant,
-                                   .owner = request->owner,
-                                   .style = request->style,
-                                   .keep_on_owner_exit = request->keep_on_owner_exit,
-                                   .mapped = true};
-    forget_unmapped(made->span.address, made->span.length);
-    xm_link_init(&made->in_notes);
-    xm_link_append(&grant->attachments, &made->in_grant);
-    xm_link_append(&request->owner->attachments, &made->in_owner);
-    xm_span_insert(&index_by_address, &made->span);
-    return 0;
+    error = carry_out(request, &plan, grant, attachment);
+    if (holes)
+        xm_none_close(&none);
+    return error;
 }
 
 int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment) {
@@ -174,16 +142,9 @@ int xm_attach(const struct xm_attach_request *request, struct xm_attachment **at
     bool aligned = (request->offset | request->length | request->address) % page == 0;
     if (!aligned || request->length == 0 || request->address > INT64_MAX)
         return -EINVAL;
-    struct xm_attachment *made = malloc(sizeof *made);
-    if (made == NULL)
-        return -ENOMEM;
     xm_lock();
-    int error = attach(request, made);
+    int error = attach(request, attachment);
     xm_unlock();
-    if (error != 0)
-        free(made);
-    else
-        *attachment = made;
     return error;
 }
 
@@ -201,13 +162,53 @@ struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t
     return attachment;
 }
 
+static int unmap_part(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                      void *context) {
+    (void)attachment;
+    (void)context;
+    /* It fails for a bad range only; inside the lock, so that a revocation is over when it says so.
+     */
+    return munmap(at(address), length) == 0 ? 0 : -errno;
+}
+
+static int each_part(const struct xm_attachment *attachment, xm_part_function function,
+                     void *context) {
+    if (attachment->owner->program)
+        return xm_still_mapped(attachment, function, context);
+    return function(attachment, attachment->span.address, attachment->span.length, context);
+}
+
 static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;
+    (void)each_part(attachment, unmap_part, NULL);
     forget(attachment);
-    /* It fails for a bad range only; inside the lock, so that a revocation is over when it says so.
-     */
-    munmap(at(attachment->span.address), attachment->span.length);
+}
+
+bool xm_owner_detach(struct xm_owner *owner, uint64_t address) {
+    xm_lock();
+    struct xm_attachment *attachment = find(address);
+    bool found = attachment != NULL && attachment->owner == owner;
+    if (found) {
+        unmap(attachment);
+        drop(attachment);
+    }
+    xm_unlock();
+    return found;
+}
+
+void xm_owner_detach_all(struct xm_owner *owner, const void *agent, uint64_t apid) {
+    struct xm_link *next;
+    xm_lock();
+    for (struct xm_link *link = owner->attachments.next; link != &owner->attachments; link = next) {
+        struct xm_attachment *attachment = XM_MEMBER(link, struct xm_attachment, in_owner);
+        next = link->next;
+        if (attachment->agent != agent || attachment->apid != apid)
+            continue;
+        unmap(attachment);
+        drop(attachment);
+    }
+    xm_unlock();
 }
 
 void xm_attachment_unmap(struct xm_attachment *attachment) {
@@ -220,28 +221,86 @@ void xm_attachment_free(struct xm_attachment *attachment) {
     free(attachment);
 }
 
-/* Maps what a style shows over a range. */
-static int cover(const struct xm_attachment *attachment) {
-    void *memory = at(attachment->span.address);
-    uint64_t length = attachment->span.length;
+/* Maps what a style shows over a part, or at least takes the access away. */
+static int cover(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                 void *context) {
+    const struct xm_none *none = context;
+    /* Of what the program moved, it may lie anywhere. */
+    off_t offset = address < attachment->origin ? 0 : (off_t)(address - attachment->origin);
+    int flags = none == NULL ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+    void *mapped = mmap(at(address), length, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
+                        none == NULL ? -1 : none->descriptor, none == NULL ? 0 : offset);
+    if (mapped != MAP_FAILED && madvise(mapped, length, MADV_DONTFORK) == 0)
+        return 0;
+    int error = -errno;
+    /* Still no access, if there is no memory for a new mapping. */
+    return mprotect(at(address), length, PROT_NONE) == 0 ? 0 : error;
+}
+
+/* The attachment of a permit whose memory a mapping outside of all attachments shows, or NULL. */
+static const struct xm_attachment *stray_of(const struct xm_grant *grant,
+                                            const struct xm_vma *vma) {
+    if (!vma->shared || xm_file_known(vma->device, vma->inode) ||
+        xm_span_overlap(&index_by_address, vma->start, vma->end - vma->start) != NULL)
+        return NULL;
+    for (const struct xm_link *link = grant->attachments.next; link != &grant->attachments;
+         link = link->next) {
+        const struct xm_attachment *attachment =
+            XM_MEMBER(link, const struct xm_attachment, in_grant);
+        if (attachment->owner->program && xm_shows_attachment(attachment, vma))
+            return attachment;
+    }
+    return NULL;
+}
+
+int xm_attachments_cover_strays(const struct xm_grant *grant) {
+    char buffer[4096];
+    struct xm_maps maps;
+    struct xm_vma vma;
+    struct xm_none none = {.descriptor = -1};
     int error = 0;
-    if (attachment->style == XM_REVOKED_BUS)
-        error = map_bus(memory, length, PROT_READ | PROT_WRITE);
-    else if (mmap(memory, length, PROT_READ | PROT_WRITE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
-        error = -errno;
-    if (error == 0 && madvise(memory, length, MADV_DONTFORK) != 0)
-        error = -errno;
+    int found = xm_maps_open(&maps, buffer, sizeof buffer);
+    if (found < 0)
+        return 0;
+    while ((found = xm_maps_next(&maps, &vma)) > 0) {
+        const struct xm_attachment *attachment = stray_of(grant, &vma);
+        if (attachment == NULL)
+            continue;
+        if (none.descriptor < 0)
+            (void)xm_none_open(&none);
+        int failed = cover(attachment, vma.start, vma.end - vma.start, &none);
+        error = error == 0 ? failed : error;
+    }
+    xm_maps_close(&maps);
+    if (none.descriptor >= 0)
+        xm_none_close(&none);
+    return error;
+}
+
+/* Covers what is mapped of an attachment. 0 or a negative errno. */
+static int cover_all(struct xm_attachment *attachment) {
+    struct xm_none none;
+    if (attachment->style == XM_REVOKED_ZERO)
+        return each_part(attachment, cover, NULL);
+    /* Without a descriptor the mappings fail, and only the access is taken away. */
+    if (xm_none_open(&none) != 0) {
+        none.descriptor = -1;
+        return each_part(attachment, cover, &none);
+    }
+    int error = each_part(attachment, cover, &none);
+    attachment->piece_count = 1;
+    attachment->pieces[0] =
+        (struct xm_mapped_piece){.offset = attachment->span.address - attachment->origin,
+                                 .length = attachment->span.length,
+                                 .device = none.device,
+                                 .inode = none.inode,
+                                 .file_offset = attachment->span.address - attachment->origin};
+    xm_none_close(&none);
     return error;
 }
 
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason) {
-    int error = cover(attachment);
-    /* Still no access, if there is no memory for a new mapping. */
-    if (error != 0)
-        error = mprotect(at(attachment->span.address), attachment->span.length, PROT_NONE) == 0
-                    ? 0
-                    : error;
+    int error = cover_all(attachment);
     if (error != 0)
         return error;
     xm_link_remove(&attachment->in_grant);

@@ -154,6 +154,10 @@ int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file) {
     return descriptor < 0 ? descriptor : wrap(descriptor, XM_FILE_FOREIGN, file);
 }
 
+bool xm_file_known(dev_t device, ino_t inode) {
+    return find(device, inode) != NULL;
+}
+
 struct xm_file *xm_file_hold(dev_t device, ino_t inode) {
     xm_lock();
     struct xm_file *file = find(device, inode);

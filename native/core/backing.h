@@ -61,6 +61,8 @@ int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file);
 ssize_t xm_files_trim(struct xm_row_file *rows, size_t capacity);
 /* The memfd of that identity, held once more; NULL if it is none of ours. */
 struct xm_file *xm_file_hold(dev_t device, ino_t inode);
+/* Whether it is one of ours. The state lock is held. */
+bool xm_file_known(dev_t device, ino_t inode);
 /* NULL is nothing. A memfd that nobody holds stays open while it may be mapped. */
 void xm_file_release(struct xm_file *file);
 /* Releases a memfd that is mapped no more (NULL is nothing), and closes it if nobody holds it. */

@@ -158,7 +158,8 @@ int xm_extents_add(struct xm_extents *extents, uint64_t segment_length, unsigned
     int error = descriptor_count > XM_MAX_DESCRIPTORS ? -EPROTO : 0;
     struct xm_source *sources = NULL;
     if (error == 0) {
-        memcpy(owned, descriptors, descriptor_count * sizeof *owned);
+        for (size_t i = 0; i < descriptor_count; i++)
+            owned[i] = descriptors[i];
         sources = calloc(known + descriptor_count + 1, sizeof *sources);
         error = sources == NULL ? -ENOMEM : copy_set(extents, &set);
     }

@@ -107,9 +107,20 @@ int xm_grant_extents(const void *agent, uint64_t apid, const struct xm_row_exten
     return error;
 }
 
+/* Whether a C program has some of its attachments. */
+static bool has_program(const struct xm_grant *grant) {
+    for (const struct xm_link *link = grant->attachments.next; link != &grant->attachments;
+         link = link->next) {
+        if (XM_MEMBER(link, const struct xm_attachment, in_grant)->owner->program)
+            return true;
+    }
+    return false;
+}
+
 /* Replaces the attachments of a permit but those to be kept. The first error, or 0. */
 static int replace_all(struct xm_grant *grant, uint32_t reason) {
-    int error = 0;
+    bool strays = reason != XM_REASON_OWNER_EXIT && has_program(grant);
+    int error = strays ? xm_attachments_cover_strays(grant) : 0;
     struct xm_link *next;
     for (struct xm_link *link = grant->attachments.next; link != &grant->attachments; link = next) {
         next = link->next;

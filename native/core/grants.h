@@ -29,6 +29,8 @@ size_t xm_grants_after(const void *agent, uint64_t apid);
 
 /* Replaces a mapping by what its style says and takes it off its permit. 0 or a negative errno. */
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason);
+/* Takes away what a program moved out of its attachments of a permit. 0 or a negative errno. */
+int xm_attachments_cover_strays(const struct xm_grant *grant);
 /* Drops all attachments without touching memory. */
 void xm_attachments_forget(void);
 

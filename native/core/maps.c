@@ -2,17 +2,30 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity) {
-    int descriptor = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+static int open_path(struct xm_maps *maps, const char *path, char *buffer, size_t capacity) {
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0)
         return -errno;
     *maps = (struct xm_maps){.descriptor = descriptor, .buffer = buffer, .capacity = capacity};
     return 0;
+}
+
+int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity) {
+    return open_path(maps, "/proc/self/maps", buffer, capacity);
+}
+
+int xm_maps_open_of(struct xm_maps *maps, pid_t pid, char *buffer, size_t capacity) {
+    char path[32];
+    if (pid == 0)
+        return xm_maps_open(maps, buffer, capacity);
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    return open_path(maps, path, buffer, capacity);
 }
 
 void xm_maps_close(struct xm_maps *maps) {

@@ -34,6 +34,11 @@ struct xm_grant_facts {
 struct xm_owner {
     struct xm_link attachments;
     struct xm_link notes;
+    /*
+     * A C program: it may unmap, replace and move attachments itself, so what is mapped is looked
+     * at before it is touched. It keeps no pointers to their records, which go when they end.
+     */
+    bool program;
     /* Called with the state lock held when there is a note, from any thread. It must not block. */
     void (*notify)(struct xm_owner *owner);
 };
@@ -46,9 +51,20 @@ enum xm_revoked_style {
     XM_REVOKED_BUS,
 };
 
+/* A part of an attachment as it was mapped: a range of a file. */
+struct xm_mapped_piece {
+    /* Bytes from where the attachment began. */
+    uint64_t offset;
+    uint64_t length;
+    dev_t device;
+    ino_t inode;
+    uint64_t file_offset;
+};
+
 struct xm_attachment {
     struct xm_span span;
     const void *agent;
+    uint64_t apid;
     struct xm_grant *grant;
     struct xm_owner *owner;
     struct xm_link in_grant;
@@ -62,6 +78,10 @@ struct xm_attachment {
     bool mapped;
     /* For the owner's own use. */
     void *face;
+    /* Where it began, which is not where it begins if the program unmapped a part. */
+    uint64_t origin;
+    size_t piece_count;
+    struct xm_mapped_piece pieces[];
 };
 
 /* How to attach. */
@@ -84,6 +104,10 @@ struct xm_attach_request {
 };
 
 void xm_owner_open(struct xm_owner *owner, void (*notify)(struct xm_owner *owner));
+/* For a program: unmaps the attachment that an address lies in. Whether there was one. */
+bool xm_owner_detach(struct xm_owner *owner, uint64_t address);
+/* For a program: unmaps what is attached through a permit. */
+void xm_owner_detach_all(struct xm_owner *owner, const void *agent, uint64_t apid);
 /* Unmaps all its attachments. Their records stay valid until xm_attachment_free. */
 void xm_owner_close(struct xm_owner *owner);
 /* The next attachment of this owner that was revoked, or NULL. */

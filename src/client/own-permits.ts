@@ -1,9 +1,9 @@
-import { asXpmemError } from '../errors.js'
+import { asXpmemError, XpmemError } from '../errors.js'
 import type { PermitId, SegmentId } from '../ids.js'
-import { type AgentHandle, kernel } from '../kernel/index.js'
+import { type AgentHandle, type ExtentsAnswer, kernel } from '../kernel/index.js'
 import { closeAll } from '../transport/descriptor.js'
-import { encodeRowsOwn, type Message, type MessageInput } from '../wire/codec.js'
-import { access } from '../wire/schema.js'
+import { encodeRowsOwn, type Message, type MessageInput, type Row } from '../wire/codec.js'
+import { access, gotFlag } from '../wire/schema.js'
 import type { PermitFacts } from './permit.js'
 import type { Session } from './session.js'
 
@@ -40,24 +40,56 @@ export class OwnPermits {
   }
 
   /**
-   * Fetches where the range lies, so that `kernel.attach` can map it. The agent knows of the permit
-   * before the service is asked, so that a revocation that overtakes the answer is not lost.
+   * Asks where the range lies, for `kernel.attach`: one answer, or more if it lies in many files. The
+   * agent knows of the permit before the service is asked, so that a revocation that overtakes the
+   * answer is not lost.
    */
-  async fetchExtents(send: Session['request'], apid: bigint, offset: number, length: number): Promise<void> {
+  async fetchExtents(
+    send: Session['request'],
+    apid: bigint,
+    offset: number,
+    length: number,
+  ): Promise<readonly ExtentsAnswer[]> {
     const own = this.#permits.get(apid)
     if (own !== undefined) this.#openGrant(own)
-    const { message, descriptors } = await send('attach', { apid, offset, length })
-    if (message.name !== 'extents') {
-      closeAll(descriptors)
-      throw new Error(`the service answered an attach with ${message.name}`)
+    const answers: ExtentsAnswer[] = []
+    const end = offset + length
+    try {
+      for (let reached = offset; reached < end; ) {
+        const { message, descriptors } = await send('attach', { apid, offset: reached, length: end - reached })
+        if (message.name !== 'extents') {
+          closeAll(descriptors)
+          throw new Error(`the service answered an attach with ${message.name}`)
+        }
+        answers.push({ rows: encodeRowsOwn('extent', message.rows), descriptors })
+        const next = endOf(message.rows, reached)
+        if (next <= reached) throw new XpmemError('EPROTO', 'attach', 'the service did not say where the range lies')
+        reached = next
+      }
+    } catch (error) {
+      for (const { descriptors } of answers) closeAll(descriptors)
+      throw error
     }
-    kernel.grantExtents(this.#agent, apid, encodeRowsOwn('extent', message.rows), descriptors)
+    return answers
+  }
+
+  /** Keeps what was answered, of a stable segment, for further attaches. */
+  keepExtents(apid: bigint, answers: readonly ExtentsAnswer[]): void {
+    const left = [...answers]
+    try {
+      for (let answer = left.shift(); answer !== undefined; answer = left.shift()) {
+        kernel.grantExtents(this.#agent, apid, answer)
+      }
+    } finally {
+      for (const { descriptors } of left) closeAll(descriptors)
+    }
   }
 
   #openGrant(got: Got): void {
     const { apid, segid, length, ownerPid, ownerStart } = got
     const writable = got.access === access.readwrite
-    kernel.grantOpen(this.#agent, { apid, segid, length, writable, ownerPid, ownerStart })
+    const stable = (got.flags & gotFlag.stable) !== 0
+    kernel.grantOpen(this.#agent, { apid, segid, length, writable, ownerPid, ownerStart, stable })
   }
 
   /** A permit whose segment is gone is not restored; its attachments hear of it by their agent. */
@@ -83,6 +115,16 @@ export class OwnPermits {
   forgetAll(): void {
     for (const apid of [...this.#permits.keys()]) this.forget(apid)
   }
+}
+
+/** Up to where rows in ascending order tell of everything from `offset` on. */
+function endOf(rows: readonly Row<'extent'>[], offset: number): number {
+  let reached = offset
+  for (const row of rows) {
+    if (row.offset > reached) return reached
+    reached = Math.max(reached, row.offset + row.length)
+  }
+  return reached
 }
 
 function factsOf(got: Got): PermitFacts {

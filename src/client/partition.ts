@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
-import { kernel } from '../kernel/index.js'
+import { type ExtentsAnswer, kernel } from '../kernel/index.js'
 import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
 import { access } from '../wire/schema.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
@@ -61,6 +61,9 @@ export interface PartitionEvents {
    */
   lost: [segid: SegmentId, why: XpmemError]
 }
+
+/** Offset, length, address, whether to keep it on the owner's exit, and what the service said, for `kernel.attach`. */
+type Range = [number, number, bigint, boolean, (readonly ExtentsAnswer[] | undefined)?]
 
 /** Attaches after which the event loop gets a turn. */
 const attachesPerTurn = 256
@@ -240,10 +243,13 @@ export class Partition extends EventEmitter<PartitionEvents> {
     this.#attaches += 1
     if (this.#attaches % attachesPerTurn === 0) await setImmediate()
     const buffer = await this.#calling('attach', async () => {
-      const map = () => this.#map(permit.apid, offset, pages, address, onOwnerExit === 'keep')
+      const map = (answers?: readonly ExtentsAnswer[]) =>
+        this.#map(permit.apid, [offset, pages, address, onOwnerExit === 'keep', answers])
       const known = map()
       if (known !== undefined) return known
-      await this.#permits.fetchExtents(this.#session.request, permit.apid, offset, pages)
+      const answers = await this.#permits.fetchExtents(this.#session.request, permit.apid, offset, pages)
+      if (!kernel.grantOf(this.#agent.handle, permit.apid)?.stable) return map(answers)
+      this.#permits.keepExtents(permit.apid, answers)
       return map()
     })
     if (buffer === undefined) fail('EPROTO', 'attach', 'the service did not say where the range lies')
@@ -252,11 +258,12 @@ export class Partition extends EventEmitter<PartitionEvents> {
   }
 
   /** Maps the range if this process knows where it lies. */
-  #map(apid: bigint, offset: number, length: number, address: bigint, keep: boolean): ArrayBuffer | undefined {
+  #map(apid: bigint, range: Range): ArrayBuffer | undefined {
     const { handle } = this.#agent
-    if (kernel.grantOf(handle, apid) === undefined) return undefined
+    const [, length, address, , answers] = range
+    if (answers === undefined && kernel.grantOf(handle, apid) === undefined) return undefined
     try {
-      return kernel.attach(handle, apid, offset, length, address, keep)
+      return kernel.attach(handle, apid, ...range)
     } catch (error) {
       if (address === 0n || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
       return fail('EINVAL', 'attach', `something is mapped in the ${length} bytes at 0x${address.toString(16)}`)

@@ -82,6 +82,26 @@ export interface Grant {
   readonly writable: boolean
   readonly ownerPid: number
   readonly ownerStart: bigint
+  /** Where the segment lies does not change: extents may be kept. */
+  readonly stable: boolean
+}
+
+/** What an attach request was answered with. */
+export interface ExtentsAnswer {
+  /** Wire extents. */
+  readonly rows: Uint8Array
+  readonly descriptors: readonly number[]
+}
+
+/** A piece of a process's address space. */
+export interface Mapping {
+  readonly start: bigint
+  readonly end: bigint
+  readonly readable: boolean
+  readonly shared: boolean
+  /** Of the file under it, as in `DescriptorInfo`. */
+  readonly identity: string
+  readonly fileOffset: number
 }
 
 export interface Kernel {
@@ -120,6 +140,11 @@ export interface Kernel {
   // Processes
   /** A pidfd, or ESRCH. */
   pidfdOpen(pid: number): number
+  /**
+   * The mappings of a process that have some of a range, in ascending order. Undefined if this
+   * process may not know, or there are too many.
+   */
+  mappings(pid: number, address: bigint, length: number): Mapping[] | undefined
   /** process_vm_readv: a diagnostic, never a way to share. Returns the bytes read. */
   readProcessMemory(pid: number, address: bigint, into: Uint8Array): number
 
@@ -157,14 +182,15 @@ export interface Kernel {
   grantOpen(agent: AgentHandle, grant: Grant): void
   grantOf(agent: AgentHandle, apid: bigint): Grant | undefined
   /**
-   * Adds where parts of the segment lie: `rows` are wire extents. Takes the descriptors in any case.
-   * ENOENT if the segment was revoked meanwhile, EPROTO if a descriptor is not what it must be.
+   * Keeps where parts of a stable segment lie. Takes the descriptors in any case. ENOENT if the
+   * segment was revoked meanwhile, EPROTO if a descriptor is not what it must be.
    */
-  grantExtents(agent: AgentHandle, apid: bigint, rows: Uint8Array, descriptors: readonly number[]): void
+  grantExtents(agent: AgentHandle, apid: bigint, answer: ExtentsAnswer): void
   /** Ends the permit and its attachments, everywhere in the process. Nothing happens if it is unknown. */
   grantClose(agent: AgentHandle, apid: bigint): void
   /**
-   * Maps a range of the segment; `undefined` if its extents are not known yet. ENOENT if the segment
+   * Maps a range of the segment, by the answers to a request that was just made, whose descriptors
+   * it takes, or by the extents that are kept: `undefined` if these are not. ENOENT if the segment
    * was revoked. `address` 0n: anywhere; otherwise exactly there, EINVAL if something is mapped.
    */
   attach(
@@ -174,6 +200,7 @@ export interface Kernel {
     length: number,
     address: bigint,
     keepOnOwnerExit: boolean,
+    answers?: readonly ExtentsAnswer[],
   ): ArrayBuffer | undefined
   /**
    * Detaches the attachment that `address` lies in. True if there was one; false if nothing is

@@ -2,10 +2,13 @@
 export interface Extent {
   readonly offset: number
   readonly length: number
-  /** Which file, by its position in the segment's list. */
+  /** Which file, by its position in the segment's list; `noFile` where nothing is mapped. */
   readonly file: number
   readonly fileOffset: number
 }
+
+/** The file of a hole. Its `fileOffset` is its offset. */
+export const noFile = -1
 
 const end = (extent: Extent) => extent.offset + extent.length
 
@@ -45,17 +48,27 @@ export class ExtentMap {
 
   /** Adds a piece; it replaces what was known of the same offsets. */
   insert(added: Extent): void {
+    this.#replace(added, [added])
+  }
+
+  /** Forgets what is known of a range. */
+  remove(offset: number, length: number): void {
+    this.#replace({ offset, length }, [])
+  }
+
+  #replace(added: { offset: number; length: number }, inserted: Extent[]): void {
     const first = this.#endingAfter(added.offset)
     let beyond = first
-    for (let next = this.#extents[beyond]; next !== undefined && next.offset < end(added); ) {
+    for (let next = this.#extents[beyond]; next !== undefined && next.offset < added.offset + added.length; ) {
       beyond += 1
       next = this.#extents[beyond]
     }
     const replaced = this.#extents.slice(first, beyond)
     const [left, right] = [replaced[0], replaced.at(-1)]
-    const pieces = [added]
+    const stop = added.offset + added.length
+    const pieces = inserted
     if (left !== undefined && left.offset < added.offset) pieces.unshift(part(left, left.offset, added.offset))
-    if (right !== undefined && end(right) > end(added)) pieces.push(part(right, end(added), end(right)))
+    if (right !== undefined && end(right) > stop) pieces.push(part(right, stop, end(right)))
     const [before, after] = [this.#extents[first - 1], this.#extents[beyond]]
     const from = before === undefined ? first : first - 1
     const to = after === undefined ? beyond : beyond + 1
@@ -97,6 +110,22 @@ export class ExtentMap {
       reached = end(extent)
     }
     return reached < offset + length ? reached : undefined
+  }
+
+  /** Where the next piece at or after the offset begins, or `limit`. */
+  nextKnown(offset: number, limit: number): number {
+    const next = this.#extents[this.#endingAfter(offset)]
+    return next === undefined ? limit : Math.min(limit, Math.max(next.offset, offset))
+  }
+
+  /** The pieces that lie in one of these files. */
+  in(files: ReadonlySet<number>): Extent[] {
+    return this.#extents.filter((extent) => files.has(extent.file))
+  }
+
+  /** The files that some piece lies in. */
+  files(): Set<number> {
+    return new Set(this.#extents.map((extent) => extent.file))
   }
 
   clear(): void {

@@ -3,7 +3,7 @@ import { isId, unpackId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
 import { closeAll } from '../transport/descriptor.js'
 import type { Message, MessageInput } from '../wire/codec.js'
-import { access, type MessageName, makeFlag, reason } from '../wire/schema.js'
+import { access, attachFlag, gotFlag, type MessageName, makeFlag, reason } from '../wire/schema.js'
 import type { Client } from './connection.js'
 import type { Groups } from './groups.js'
 import type { IdSource } from './identity.js'
@@ -13,7 +13,7 @@ import { hasIpcOwner } from './processes.js'
 import type { Offer, Permit, Registry, Segment } from './registry.js'
 import type { Revoker } from './revoker.js'
 import { SegmentMemory } from './segment-memory.js'
-import { shareRange } from './sharing.js'
+import { isCurrent, type Range, shareRange } from './sharing.js'
 import type { Tokens } from './tokens.js'
 
 export interface RequestContext {
@@ -24,6 +24,8 @@ export interface RequestContext {
   readonly revoker: Revoker
   readonly memories: Map<bigint, SegmentMemory>
   readonly agentTimeoutMs: number
+  /** Memory was put into files that its owner may let go of. */
+  shared(): void
   /** Resolves when the processes that an earlier service knew have had time to come back. */
   recovered(): Promise<void>
   readonly recovering: boolean
@@ -137,14 +139,14 @@ export class Requests {
 
   #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
     const { tokens, memories } = this.#context
-    const memory = new SegmentMemory(client.group.allowance)
+    const backed = (message.flags & makeFlag.backed) !== 0
+    const memory = new SegmentMemory(client.group.allowance, backed)
     try {
       const offer = checkOffer(client.credentials, message)
-      const backed = (message.flags & makeFlag.backed) !== 0
       if (!backed && descriptors.length > 0) fail('EPROTO', 'make', 'descriptors came with memory that is in no file')
       if (backed) {
         const row = { offset: 0, length: message.length, fileOffset: message.fileOffset, descriptor: 0, reserved: 0 }
-        memory.accept(0, message.length, [row], descriptors.splice(0))
+        memory.accept({ offset: 0, length: message.length, holes: false }, [row], descriptors.splice(0))
       }
       const segment = this.#register(client, message, offer)
       if (memories.has(segment.segid)) memory.close()
@@ -204,6 +206,7 @@ export class Requests {
       ownerStart: owner.start,
       ownerPid: owner.pid,
       access: permit.access,
+      flags: this.#context.memories.get(segment.segid)?.stable ? gotFlag.stable : 0,
     })
   }
 
@@ -234,7 +237,8 @@ export class Requests {
   #attach(client: Client, message: Message & { name: 'attach' }): Promise<void> | undefined {
     try {
       const { segment, memory } = this.#attachable(client, message)
-      const ready = client.group.agent !== undefined && memory.firstGap(message.offset, message.length) === undefined
+      const ready =
+        client.group.agent !== undefined && isCurrent(segment, memory, rangeOf(message), this.#context.groups)
       if (!ready) return this.#attachLater(client, message, segment, memory)
       this.#sendExtents(client, message)
     } catch (error) {
@@ -257,12 +261,13 @@ export class Requests {
     segment: Segment,
     memory: SegmentMemory,
   ): Promise<void> {
-    const { groups, agentTimeoutMs } = this.#context
+    const { agentTimeoutMs } = this.#context
     try {
       if ((await client.group.agentWithin(agentTimeoutMs)) === undefined) {
         fail('ETIMEDOUT', 'attach', "this process's own agent is not connected")
       }
-      await shareRange(segment, memory, message, groups, agentTimeoutMs)
+      await shareRange(segment, memory, rangeOf(message), this.#context)
+      if (!memory.stable) this.#context.shared()
       this.#sendExtents(client, message)
     } catch (error) {
       this.#sendFailure(client, message, error)
@@ -290,7 +295,8 @@ export class Requests {
   #sendExtents(client: Client, message: Message & { name: 'attach' }): void {
     const { permit, segment, memory } = this.#attachable(client, message)
     if (client.group.gone) return
-    const { rows, descriptors } = memory.answer(message.offset, message.length, permit.access)
+    const { offset, length } = message
+    const { rows, descriptors } = memory.answer(offset, length, { access: permit.access, bus: wantsBus(message) })
     this.#context.registry.hold(client.group.id, segment.segid, permit.apid)
     client.channel.send('extents', message.request, { rows }, descriptors)
   }
@@ -331,6 +337,14 @@ export class Requests {
     const memoryOf = (segid: bigint) => memories.get(segid)
     return reply('listing', listingPage(registry, groups, memoryOf, client.listing as Holdings, message.cursor))
   }
+}
+
+function wantsBus(message: Message & { name: 'attach' }): boolean {
+  return (message.flags & attachFlag.bus) !== 0
+}
+
+function rangeOf(message: Message & { name: 'attach' }): Range {
+  return { offset: message.offset, length: message.length, holes: wantsBus(message) }
 }
 
 function segmentFacts(segid: bigint, { group, credentials }: Client) {

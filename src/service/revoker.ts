@@ -54,7 +54,7 @@ export class Revoker {
       const input = { address: segment.address, length: segment.length }
       const { message, descriptors } = await agent.request('move', input, agentTimeoutMs)
       closeAll(descriptors)
-      return message.name === 'extents' || message.name === 'done'
+      return message.name === 'done'
     } catch {
       return false
     }

@@ -2,16 +2,23 @@ import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 import { closeAll, Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
-import { access, maxDescriptors } from '../wire/schema.js'
+import { access, hole, maxDescriptors } from '../wire/schema.js'
 import type { MemoryAllowance } from './allowance.js'
-import { ExtentMap } from './extents.js'
+import { type Extent, ExtentMap, noFile } from './extents.js'
+import type { Part } from './verify.js'
 
 /** F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW: the size stays, so no access past the end can raise SIGBUS. */
 const requiredSeals = 0x7
 
-interface SharedFile {
+interface FileFacts {
   readonly identity: string
   readonly size: number
+  /** A memfd whose size stays. */
+  readonly sealed: boolean
+}
+
+interface SharedFile extends FileFacts {
+  /** For reading only where its owner has no more. */
   readonly readwrite: Descriptor
   readonly readonly: Descriptor
 }
@@ -22,72 +29,91 @@ const mostAddedByOne = 2
 /** Pieces a segment's memory may lie in, so that no owner fills the service with them. */
 const maxExtents = 32_768
 
+/** Rows of one answer, which must fit a message. */
+const maxRows = 1_536
+
 function malformed(what: string): XpmemError {
   return new XpmemError('EPROTO', 'share', what)
 }
 
-/** Checks that two descriptors are one sealed memfd, the first writable, the second not. Takes neither. */
-function checkPair(readwrite: number, readonly: number): { identity: string; size: number } {
+/**
+ * Checks that two descriptors are one file, the second read-only: a memfd that is sealed against
+ * changes of its size, writable through the first; or where `plain` allows it any regular file,
+ * perhaps not even that. Takes neither.
+ */
+function checkPair(readwrite: number, readonly: number, plain: boolean): FileFacts {
   const first = kernel.inspect(readwrite)
   const second = kernel.inspect(readonly)
-  for (const info of [first, second]) {
-    if (info.seals < 0) throw malformed('the descriptor is not one of a memfd')
-    if ((info.seals & requiredSeals) !== requiredSeals)
-      throw malformed('the memfd is not sealed against changes of its size')
+  const sealed = [first, second].every((info) => info.seals >= 0 && (info.seals & requiredSeals) === requiredSeals)
+  if (!sealed) {
+    if (!plain && first.seals < 0) throw malformed('the descriptor is not one of a memfd')
+    if (!plain) throw malformed('the memfd is not sealed against changes of its size')
+    if (first.size < 0) throw malformed('the descriptor is not one of a regular file')
   }
-  if (!first.readable || !first.writable) throw malformed('the first descriptor cannot be read and written')
+  if (!first.readable || (sealed && !first.writable)) throw malformed('the first descriptor cannot be read and written')
   if (!second.readable || second.writable) throw malformed('the second descriptor is not read-only')
   if (first.identity !== second.identity) throw malformed('the two descriptors are of different files')
-  return { identity: first.identity, size: first.size }
+  return { identity: first.identity, size: first.size, sealed }
 }
 
-/** Whole pages inside the file and inside what was asked for. */
-function checkRow(row: Row<'extent'>, askedLength: number, size: number): void {
+/** Whole pages inside of what was asked for, and inside of a file whose size stays. */
+function checkRow(row: Row<'extent'>, askedLength: number, file: FileFacts | undefined): void {
   for (const number of [row.offset, row.length, row.fileOffset]) {
     if (number % kernel.pageSize !== 0) throw malformed('an extent is not made of whole pages')
   }
   if (row.length === 0 || row.offset + row.length > askedLength) throw malformed('an extent lies outside of the range')
-  if (row.fileOffset + row.length > size) throw malformed('an extent lies outside of its memfd')
+  if (file?.sealed && row.fileOffset + row.length > file.size) throw malformed('an extent lies outside of its memfd')
 }
 
 const noTurn: Promise<void> = Promise.resolve()
 
+/** What an answer to an attach request may have. */
+export interface Wanted {
+  readonly access: number
+  /** Memory that raises SIGBUS is welcome. */
+  readonly bus: boolean
+}
+
+/** What an owner was asked for, in bytes of its segment. */
+export interface Asked extends Part {
+  /** The answer may have holes. */
+  readonly holes: boolean
+}
+
 /** Where a segment's memory lies: its files, and which parts of the segment are in them. */
 export class SegmentMemory {
   readonly #extents = new ExtentMap()
-  #files: SharedFile[] = []
+  #files: (SharedFile | undefined)[] = []
   #closed = false
   readonly #allowance: MemoryAllowance
+  /** The memory was born in a file and stays there; otherwise its owner may map other memory there. */
+  readonly stable: boolean
   /** Requests for the same segment's memory follow each other. */
   turn: Promise<void> = noTurn
 
-  constructor(allowance: MemoryAllowance) {
+  constructor(allowance: MemoryAllowance, stable: boolean) {
     this.#allowance = allowance
+    this.stable = stable
   }
 
   get closed(): boolean {
     return this.#closed
   }
 
+  /** Whether it lies in files, some of it. */
+  get hasFiles(): boolean {
+    return this.#files.some((file) => file !== undefined)
+  }
+
   /**
-   * Takes what an owner says of `askedLength` bytes at `base`: rows relative to `base`, and a
-   * read-write and a read-only descriptor for each file the rows name. EPROTO, and nothing taken
+   * Takes what an owner says of what it was asked for: rows relative to its start, and a read-write
+   * and a read-only descriptor for each file the rows name. EPROTO, and nothing taken
    * over, unless all of it is right. The descriptors are closed in any case but success.
    */
-  accept(base: number, askedLength: number, rows: readonly Row<'extent'>[], descriptors: readonly number[]): void {
-    let pairs: { identity: string; size: number }[]
+  accept(asked: Asked, rows: readonly Row<'extent'>[], descriptors: readonly number[]): void {
+    let pairs: FileFacts[]
     try {
-      if (descriptors.length % 2 !== 0 || descriptors.length === 0) throw malformed('descriptors come in pairs')
-      pairs = Array.from({ length: descriptors.length / 2 }, (_, index) =>
-        checkPair(descriptors[2 * index] as number, descriptors[2 * index + 1] as number),
-      )
-      for (const row of rows) {
-        const pair = pairs[row.descriptor]
-        if (pair === undefined) throw malformed('an extent names a descriptor that did not come')
-        checkRow(row, askedLength, pair.size)
-      }
-      const named = new Set(rows.map((row) => row.descriptor))
-      if (named.size < pairs.length) throw malformed('a memfd came that no extent lies in')
+      pairs = this.#check(asked, rows, descriptors)
       this.#takeRoom(pairs, rows.length)
     } catch (error) {
       closeAll(descriptors)
@@ -96,16 +122,36 @@ export class SegmentMemory {
     const files = pairs.map((pair, index) => this.#keepFile(pair, descriptors.slice(2 * index, 2 * index + 2)))
     const before = this.#extents.size
     for (const row of rows) {
-      const file = files[row.descriptor] as number
-      this.#extents.insert({ offset: base + row.offset, length: row.length, file, fileOffset: row.fileOffset })
+      const offset = asked.offset + row.offset
+      const file = row.descriptor === hole ? noFile : (files[row.descriptor] as number)
+      const fileOffset = file === noFile ? offset : row.fileOffset
+      this.#extents.insert({ offset, length: row.length, file, fileOffset })
     }
     this.#allowance.extents.give(before + rows.length * mostAddedByOne - this.#extents.size)
+    this.#dropUnused()
+  }
+
+  #check(asked: Asked, rows: readonly Row<'extent'>[], descriptors: readonly number[]): FileFacts[] {
+    if (descriptors.length % 2 !== 0) throw malformed('descriptors come in pairs')
+    const pairs = Array.from({ length: descriptors.length / 2 }, (_, index) =>
+      checkPair(descriptors[2 * index] as number, descriptors[2 * index + 1] as number, !this.stable),
+    )
+    const named = new Set<number>()
+    for (const row of rows) {
+      const isHole = row.descriptor === hole && asked.holes
+      if (!isHole && pairs[row.descriptor] === undefined)
+        throw malformed('an extent names a descriptor that did not come')
+      checkRow(row, asked.length, pairs[row.descriptor])
+      if (!isHole) named.add(row.descriptor)
+    }
+    if (named.size < pairs.length) throw malformed('a memfd came that no extent lies in')
+    return pairs
   }
 
   /** EMFILE or EFBIG if the owner has too much already. Room for more pieces than may come of the rows is given back. */
-  #takeRoom(pairs: readonly { identity: string }[], rowCount: number): void {
+  #takeRoom(pairs: readonly FileFacts[], rowCount: number): void {
     const fresh = new Set(pairs.map((pair) => pair.identity))
-    for (const { identity } of this.#files) fresh.delete(identity)
+    for (const file of this.#files) if (file !== undefined) fresh.delete(file.identity)
     const pieces = rowCount * mostAddedByOne
     const { files, extents } = this.#allowance
     if (this.#extents.size + rowCount > maxExtents || !extents.take(pieces)) {
@@ -116,8 +162,8 @@ export class SegmentMemory {
     throw new XpmemError('EMFILE', 'share', 'the owner has as many memfds as one process may, or all have together')
   }
 
-  #keepFile(pair: { identity: string; size: number }, descriptors: readonly number[]): number {
-    const known = this.#files.findIndex((file) => file.identity === pair.identity)
+  #keepFile(pair: FileFacts, descriptors: readonly number[]): number {
+    const known = this.#files.findIndex((file) => file?.identity === pair.identity)
     if (known >= 0) {
       closeAll(descriptors)
       return known
@@ -125,46 +171,124 @@ export class SegmentMemory {
     const [readwrite, readonly] = descriptors as [number, number]
     // Written out, not spread, and not pushed: there is one for every segment, and a spread object has
     // a hidden class of its own, a pushed array room for 17.
-    const { identity, size } = pair
-    const file = { identity, size, readwrite: new Descriptor(readwrite), readonly: new Descriptor(readonly) }
-    this.#files = [...this.#files, file]
-    return this.#files.length - 1
+    const { identity, size, sealed } = pair
+    const file = { identity, size, sealed, readwrite: new Descriptor(readwrite), readonly: new Descriptor(readonly) }
+    const free = this.#files.indexOf(undefined)
+    if (free < 0) this.#files = [...this.#files, file]
+    else this.#files[free] = file
+    return free < 0 ? this.#files.length - 1 : free
   }
 
-  /** The first offset of the range that is not in a file yet. */
+  /** The first offset of the range that nothing is known of. */
   firstGap(offset: number, length: number): number | undefined {
     return this.#extents.firstGap(offset, length)
   }
 
-  /** What a holder of a permit needs to map the range; more of the segment than that where it is known. */
-  answer(offset: number, length: number, wanted: number): { rows: Row<'extent'>[]; descriptors: Descriptor[] } {
-    const extents = this.#extents.touching(offset, length)
-    const files = [...new Set(extents.map((extent) => extent.file))]
-    if (files.length > maxDescriptors) {
-      throw new XpmemError('EFBIG', 'attach', 'the range lies in too many files: attach it in parts')
+  /** Where the gap at an offset ends. */
+  gapEnd(offset: number, limit: number): number {
+    return this.#extents.nextKnown(offset, limit)
+  }
+
+  /** What is known of a range, whole pieces. */
+  known(offset: number, length: number): Extent[] {
+    return this.#extents.touching(offset, length)
+  }
+
+  identityOf(file: number): string | undefined {
+    return this.#files[file]?.identity
+  }
+
+  /** Forgets parts that lie there no more, and lets go of files that nothing lies in then. */
+  forget(parts: readonly Part[]): void {
+    if (parts.length === 0) return
+    const before = this.#extents.size
+    for (const { offset, length } of parts) this.#extents.remove(offset, length)
+    this.#allowance.extents.give(before - this.#extents.size)
+    this.#dropUnused()
+  }
+
+  /** Forgets what lies in the files of these identities. */
+  forgetFiles(identities: ReadonlySet<string>): void {
+    const gone = new Set<number>()
+    for (const [index, file] of this.#files.entries()) {
+      if (file !== undefined && identities.has(file.identity)) gone.add(index)
     }
-    return {
-      rows: extents.map(({ file, ...extent }) => ({ ...extent, descriptor: files.indexOf(file), reserved: 0 })),
-      descriptors: files.map((file) => {
-        const { readwrite, readonly } = this.#files[file] as SharedFile
-        return wanted === access.readwrite ? readwrite : readonly
-      }),
+    if (gone.size > 0) this.forget(this.#extents.in(gone))
+  }
+
+  #dropUnused(): void {
+    if (this.stable) return
+    const used = this.#extents.files()
+    for (const [index, file] of this.#files.entries()) {
+      if (file === undefined || used.has(index)) continue
+      this.#files[index] = undefined
+      file.readwrite.release()
+      file.readonly.release()
+      this.#allowance.files.give(1)
     }
+  }
+
+  /**
+   * What a holder of a permit needs to map the range, or as much of it as a message has room for; of
+   * a stable segment more than was asked for where it is known. EFAULT if the range begins with
+   * memory that raises SIGBUS and that is not wanted.
+   */
+  answer(offset: number, length: number, wanted: Wanted): { rows: Row<'extent'>[]; descriptors: Descriptor[] } {
+    const rows: Row<'extent'>[] = []
+    const files: number[] = []
+    for (const whole of this.#extents.touching(offset, length)) {
+      const extent = this.stable ? whole : clip(whole, offset, length)
+      this.#requireFit(extent, wanted)
+      let descriptor = extent.file === noFile ? hole : files.indexOf(extent.file)
+      const isNew = descriptor < 0
+      if (rows.length === maxRows || (isNew && files.length === maxDescriptors)) break
+      if (isNew) descriptor = files.push(extent.file) - 1
+      const fileOffset = extent.file === noFile ? 0 : extent.fileOffset
+      rows.push({ offset: extent.offset, length: extent.length, fileOffset, descriptor, reserved: 0 })
+    }
+    const descriptors = files.map((file) => {
+      const { readwrite, readonly } = this.#files[file] as SharedFile
+      return wanted.access === access.readwrite ? readwrite : readonly
+    })
+    return { rows, descriptors }
+  }
+
+  #requireFit(extent: Extent, { bus }: Wanted): void {
+    if (bus) return
+    const where = `${extent.length} bytes at offset 0x${extent.offset.toString(16)}`
+    if (extent.file === noFile)
+      throw new XpmemError('EFAULT', 'attach', `${where}: nothing that can be read is mapped here`)
+    if (this.#files[extent.file]?.sealed) return
+    throw new XpmemError(
+      'EFAULT',
+      'attach',
+      `${where}: a file is mapped here that somebody may truncate, which would end the process`,
+    )
   }
 
   /** Bytes of memory that the segment's files take now. */
   usedBytes(): number {
-    return this.#files.reduce((sum, file) => sum + kernel.inspect(file.readonly.number).usedBytes, 0)
+    return this.#files.reduce(
+      (sum, file) => (file === undefined ? sum : sum + kernel.inspect(file.readonly.number).usedBytes),
+      0,
+    )
   }
 
   close(): void {
     this.#closed = true
     this.#allowance.extents.give(this.#extents.size)
-    this.#allowance.files.give(this.#files.length)
     this.#extents.clear()
     for (const file of this.#files.splice(0)) {
+      if (file === undefined) continue
+      this.#allowance.files.give(1)
       file.readwrite.release()
       file.readonly.release()
     }
   }
+}
+
+function clip(extent: Extent, offset: number, length: number): Extent {
+  const from = Math.max(extent.offset, offset)
+  const to = Math.min(extent.offset + extent.length, offset + length)
+  return { offset: from, length: to - from, file: extent.file, fileOffset: extent.fileOffset + (from - extent.offset) }
 }

@@ -18,6 +18,7 @@ import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
 import { loadKey, Tokens } from './tokens.js'
+import { Trimmer } from './trimmer.js'
 
 export interface ServiceOptions {
   readonly paths: RuntimePaths
@@ -81,6 +82,7 @@ export class Service implements ConnectionHost {
   readonly #revoker: Revoker
   readonly #requests: Requests
   readonly #memories = new Map<bigint, SegmentMemory>()
+  readonly #trimmer: Trimmer
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
   /** Segments whose owners live but have not come back yet, by owner. */
@@ -123,6 +125,7 @@ export class Service implements ConnectionHost {
     })
     this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
     this.#revoker = new Revoker({ groups: this.#groups, agentTimeoutMs, cutOff: (group) => this.#cutOff(group) })
+    this.#trimmer = new Trimmer({ groups: this.#groups, agentTimeoutMs, movable: () => this.#movable() })
     this.#recovering = this.#ids.hasSurvivors
     this.#recovery = this.#recover()
     this.#requests = this.#createRequests(new Tokens(loadKey(paths.key)))
@@ -145,11 +148,19 @@ export class Service implements ConnectionHost {
       revoker: this.#revoker,
       memories: this.#memories,
       agentTimeoutMs,
+      shared: () => this.#trimmer.wake(),
       recovered: () => this.#recovery,
       get recovering() {
         return service.#recovering
       },
     })
+  }
+
+  *#movable() {
+    for (const [segid, memory] of this.#memories) {
+      if (memory.stable || !memory.hasFiles || !this.#registry.has(segid)) continue
+      yield { segment: this.#registry.find(segid, 'trim'), memory }
+    }
   }
 
   async #recover(): Promise<void> {
@@ -164,6 +175,7 @@ export class Service implements ConnectionHost {
     this.#closing.abort()
     clearTimeout(this.#idleTimer)
     this.#poll.close()
+    this.#trimmer.close()
     rmSync(this.#options.paths.socket, { force: true })
     kernel.close(this.#listener)
     const idle = this.#connections.size === 0 && this.#registry.segmentCount === 0

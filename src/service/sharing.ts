@@ -1,17 +1,59 @@
 import { XpmemError } from '../errors.js'
+import { kernel } from '../kernel/index.js'
 import { closeAll } from '../transport/descriptor.js'
+import { shareFlag } from '../wire/schema.js'
 import type { Groups } from './groups.js'
 import type { Segment } from './registry.js'
 import type { SegmentMemory } from './segment-memory.js'
+import { staleParts } from './verify.js'
 
 /**
- * Bytes that an owner's agent is asked for at once: it gets to its other work in between, and a busy
+ * Bytes that an owner's agent moves at once: it gets to its other work in between, and a busy
  * machine still leaves it far from the time it has to answer.
  */
 const shareStepBytes = 16 * 1024 * 1024
 
 /** How long the end of a process may come after the end of its connection. */
 const endWaitMs = 100
+
+/** A part of a segment that somebody wants to attach. */
+export interface Range {
+  readonly offset: number
+  readonly length: number
+  /** Where nothing is mapped is a hole, not an error. */
+  readonly holes: boolean
+}
+
+export interface ShareContext {
+  readonly groups: Groups
+  readonly agentTimeoutMs: number
+}
+
+/**
+ * Whether all of a range is known to lie where it is thought to lie, by the owner's mappings as they
+ * are now. What is not is forgotten; all of it, if this process may not look at the owner's.
+ */
+export function isCurrent(segment: Segment, memory: SegmentMemory, range: Range, groups: Groups): boolean {
+  const { offset, length } = range
+  if (!memory.stable) {
+    const owner = groups.get(segment.owner)
+    const known = memory.known(offset, length)
+    const mappings =
+      owner === undefined || known.length === 0
+        ? undefined
+        : kernel.mappings(owner.pid, segment.address + BigInt(offset), length)
+    const within = known.map((extent) => clipped(extent, range))
+    if (mappings === undefined) memory.forget(within)
+    else memory.forget(staleParts(segment.address, within, (file) => memory.identityOf(file), mappings))
+  }
+  return memory.firstGap(offset, length) === undefined
+}
+
+function clipped<T extends { offset: number; length: number; fileOffset: number }>(extent: T, range: Range): T {
+  const offset = Math.max(extent.offset, range.offset)
+  const stop = Math.min(extent.offset + extent.length, range.offset + range.length)
+  return { ...extent, offset, length: stop - offset, fileOffset: extent.fileOffset + (offset - extent.offset) }
+}
 
 /**
  * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.
@@ -21,37 +63,35 @@ const endWaitMs = 100
 export async function shareRange(
   segment: Segment,
   memory: SegmentMemory,
-  range: { offset: number; length: number },
-  groups: Groups,
-  agentTimeoutMs: number,
+  range: Range,
+  context: ShareContext,
 ): Promise<void> {
-  const work = memory.turn.then(() => shareGaps(segment, memory, range, groups, agentTimeoutMs))
+  const work = memory.turn.then(() => shareGaps(segment, memory, range, context))
   memory.turn = work.catch(() => {})
   await work
 }
 
-async function shareGaps(
-  segment: Segment,
-  memory: SegmentMemory,
-  { offset, length }: { offset: number; length: number },
-  groups: Groups,
-  agentTimeoutMs: number,
-): Promise<void> {
+async function shareGaps(segment: Segment, memory: SegmentMemory, range: Range, context: ShareContext): Promise<void> {
+  const { offset, length } = range
   const end = offset + length
+  if (isCurrent(segment, memory, range, context.groups)) return requireOpen(memory)
+  let reached = -1
   for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
     requireOpen(memory)
-    const step = Math.min(shareStepBytes, end - gap)
+    const ask = { offset: gap, length: memory.gapEnd(gap, end) - gap, holes: range.holes }
     try {
-      await shareStep(segment, memory, gap, step, groups, agentTimeoutMs)
+      await shareStep(segment, memory, ask, gap === reached, context)
     } catch (error) {
       // An owner that has removed the segment no longer lets its agent share it.
       requireOpen(memory)
-      if ((error as XpmemError).code === 'ECONNRESET') await requireOwner(segment, groups)
+      if ((error as XpmemError).code === 'ECONNRESET') await requireOwner(segment, context.groups)
       throw error
     }
-    if (memory.firstGap(offset, length) === gap) {
+    const next = memory.firstGap(gap, ask.length)
+    if (next === gap) {
       throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
     }
+    reached = next ?? -1
   }
   requireOpen(memory)
 }
@@ -59,22 +99,23 @@ async function shareGaps(
 async function shareStep(
   segment: Segment,
   memory: SegmentMemory,
-  offset: number,
-  length: number,
-  groups: Groups,
-  agentTimeoutMs: number,
+  { offset, length, holes }: Range,
+  more: boolean,
+  { groups, agentTimeoutMs }: ShareContext,
 ): Promise<void> {
   const agent = await groups.get(segment.owner)?.agentWithin(agentTimeoutMs)
   if (groups.get(segment.owner) === undefined) throw new XpmemError('ENOENT', 'attach', "the segment's owner is gone")
   if (agent === undefined) throw new XpmemError('ETIMEDOUT', 'attach', "the owner's agent is not connected")
   const address = segment.address + BigInt(offset)
-  const { message, descriptors } = await agent.request('share', { address, length }, agentTimeoutMs)
+  const flags = (holes ? shareFlag.holes : 0) | (more ? shareFlag.more : 0)
+  const input = { address, length, most: shareStepBytes, flags }
+  const { message, descriptors } = await agent.request('share', input, agentTimeoutMs)
   if (message.name !== 'extents' || memory.closed) {
     closeAll(descriptors)
     requireOpen(memory)
     throw new XpmemError('EPROTO', 'attach', `the owner's agent answered a share with ${message.name}`)
   }
-  memory.accept(offset, length, message.rows, descriptors)
+  memory.accept({ offset, length, holes }, message.rows, descriptors)
 }
 
 /** ENOENT if the owner's agent went away with its process: the pidfd tells it a moment later. */

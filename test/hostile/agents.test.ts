@@ -120,15 +120,20 @@ test('agents that lie, keep silent or talk without end', async (t) => {
     const { readwrite, readonly } = memfd(hostile, length)
     return [readwrite, readonly]
   }
-  const wrongAnswer = (name: string, list: object[], pick: (hostile: Hostile) => Promise<number[]> | number[] = good) =>
-    scene.case(t, `an agent that shares ${name} makes EPROTO, and is asked again the next time`, async (hostile) => {
+  const wrongAnswer = (
+    name: string,
+    list: object[],
+    pick: (hostile: Hostile) => Promise<number[]> | number[] = good,
+    code = 'EPROTO',
+  ) =>
+    scene.case(t, `an agent that shares ${name} makes ${code}, and is asked again the next time`, async (hostile) => {
       const { segid, agent } = await badOwner(hostile)
       const descriptors = await pick(hostile)
       const wrong = await attachOutcome(hostile, segid, async () => {
         const { request } = await nextAsked(agent, 'share')
         agent.send('extents', request, { rows: rows(...list) }, descriptors)
       })
-      assert.equal(wrong, 'EPROTO')
+      assert.equal(wrong, code)
       const right = await attachOutcome(hostile, segid, async () => {
         const { request } = await nextAsked(agent, 'share')
         agent.send('extents', request, { rows: rows({}) }, good(hostile))
@@ -138,7 +143,7 @@ test('agents that lie, keep silent or talk without end', async (t) => {
 
   await wrongAnswer('a pipe', [{}], pipe)
   await wrongAnswer('/dev/null', [{}], devNull)
-  await wrongAnswer('a memfd without seals', [{}], (hostile) => memfdWithSeals(hostile, 0))
+  await wrongAnswer('a memfd without seals', [{}], (hostile) => memfdWithSeals(hostile, 0), 'EFAULT')
   await wrongAnswer('a memfd that is too short', [{}], (hostile) => {
     const { readwrite, readonly } = memfd(hostile, length / 2)
     return [readwrite, readonly]
@@ -157,6 +162,7 @@ test('agents that lie, keep silent or talk without end', async (t) => {
   await wrongAnswer('an offset near 2^53', [{ offset: 2 ** 53 - 4096 }])
   await wrongAnswer('a descriptor that did not come', [{ descriptor: 1 }])
   await wrongAnswer('a descriptor number of 2^32 - 1', [{ descriptor: 0xffff_ffff }])
+  await wrongAnswer('a hole to somebody who wants none', [{ descriptor: 0xffff_ffff }], () => [])
   await wrongAnswer('all but the first page', [{ offset: 4096, length: 4096 }])
   await wrongAnswer('memfds that no extent lies in', [{}], (hostile) => [...good(hostile), ...good(hostile)])
 

@@ -13,7 +13,7 @@ function fill(model: Model, { offset, length, file, fileOffset }: Extent): void 
 }
 
 function unfold(extents: readonly Extent[]): Model {
-  const model: Model = Array(size)
+  const model: Model = Array(size).fill(undefined)
   for (const extent of extents) fill(model, extent)
   return model
 }
@@ -46,19 +46,27 @@ test('an extent map says of every unit what was last said of it', () => {
   const random = new Random(2026)
   for (let round = 0; round < 400; round += 1) {
     const map = new ExtentMap()
-    const model: Model = Array(size)
+    const model: Model = Array(size).fill(undefined)
     for (let step = 0; step < 40; step += 1) {
       const range = randomRange(random)
       // Half of the pieces lie in their file as in the segment, so that neighbours can join.
       const fileOffset = random.below(2) === 0 ? range.offset : random.below(100)
       const extent = { ...range, file: random.below(2), fileOffset }
-      map.insert(extent)
-      fill(model, extent)
+      if (random.below(4) === 0) {
+        map.remove(range.offset, range.length)
+        model.fill(undefined, range.offset, range.offset + range.length)
+      } else {
+        map.insert(extent)
+        fill(model, extent)
+      }
       const all = map.touching(0, size)
       assert.deepEqual(unfold(all), model)
       checkShape(all)
       const asked = randomRange(random)
       assert.equal(map.firstGap(asked.offset, asked.length), gapOf(model, asked.offset, asked.length))
+      const known = model.findIndex((unit, index) => index >= asked.offset && unit !== undefined)
+      assert.equal(map.nextKnown(asked.offset, 50), Math.min(known < 0 ? 50 : known, 50))
+      assert.deepEqual(map.files(), new Set(model.flatMap((unit) => unit?.[0] ?? [])))
     }
   }
 })

@@ -1,0 +1,24 @@
+/* What of an attachment is mapped where it was, whatever the program did meanwhile. */
+
+#ifndef XM_STILL_MAPPED_H
+#define XM_STILL_MAPPED_H
+
+#include <stdint.h>
+
+#include "maps.h"
+#include "table.h"
+
+/* Does something with a part of an attachment's memory. 0 or a negative errno. */
+typedef int (*xm_part_function)(const struct xm_attachment *attachment, uint64_t address,
+                                uint64_t length, void *context);
+
+/*
+ * Calls a function for each part of an attachment that is still mapped. The first error, or 0; all
+ * of it is taken to be mapped if the process's mappings cannot be read.
+ */
+int xm_still_mapped(const struct xm_attachment *attachment, xm_part_function function,
+                    void *context);
+/* Whether a shared mapping shows memory that was attached as part of this attachment. */
+bool xm_shows_attachment(const struct xm_attachment *attachment, const struct xm_vma *vma);
+
+#endif
