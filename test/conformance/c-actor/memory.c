@@ -186,9 +186,12 @@ static void call_fill(struct request *request) {
     uint8_t *to = (uint8_t *)thing(request, 0)->address + number(request, 1);
     uint64_t length = number(request, 2);
     uint32_t seed = (uint32_t)number(request, 3);
-    for (uint64_t at = 0; at < length; at += 1) {
-        uint8_t byte = pattern(at, seed);
-        int raised = guarded_write(to + at, &byte, 1);
+    uint8_t piece[PAGE];
+    for (uint64_t start = 0; start < length; start += sizeof piece) {
+        size_t part = length - start < sizeof piece ? (size_t)(length - start) : sizeof piece;
+        for (size_t at = 0; at < part; at += 1)
+            piece[at] = pattern(start + at, seed);
+        int raised = guarded_write(to + start, piece, part);
         if (raised != 0)
             return fail_signal(request, raised);
     }
