@@ -44,8 +44,13 @@ void xm_agent_close(struct xm_agent *agent, struct xm_listener *listener);
 /* Whether the agent is connected now, and how often it has been. */
 bool xm_agent_connected(struct xm_agent *agent, uint64_t *connections);
 
-/* Has the agent's thread run its listeners' errands soon, if it is connected. */
+/* Has the agent's thread run its listeners' errands soon, or if it is not connected try again. */
 void xm_agent_nudge(struct xm_agent *agent);
+/*
+ * For errands and `missing`: waits for events on a descriptor (-1: on none), `timeout_ms` at the
+ * most (-1: for ever). 0, -ETIMEDOUT, -ECANCELED when the thread must end, or another errno.
+ */
+int xm_agent_pause(const struct xm_agent *agent, int descriptor, short events, int timeout_ms);
 
 /* As xm_offer_add and xm_offer_withdraw. */
 int xm_agent_offer(struct xm_agent *agent, const struct xm_listener *listener, uint64_t address,

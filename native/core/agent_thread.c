@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "armed.h"
@@ -44,8 +45,7 @@ static void tell_missing(struct xm_agent *agent, int error) {
     xm_unlock();
 }
 
-/* Waits for events on a descriptor (-1: on none). 0, -ETIMEDOUT, -ECANCELED or another errno. */
-static int wait_for(const struct xm_agent *agent, int descriptor, short events, int timeout_ms) {
+int xm_agent_pause(const struct xm_agent *agent, int descriptor, short events, int timeout_ms) {
     struct pollfd watched[2] = {{agent->stop, POLLIN, 0}, {descriptor, events, 0}};
     int ready;
     do {
@@ -58,7 +58,7 @@ static int wait_for(const struct xm_agent *agent, int descriptor, short events, 
     return ready == 0 ? -ETIMEDOUT : 0;
 }
 
-/* Waits for a message, running errands meanwhile. Results as wait_for. */
+/* Waits for a message, running errands meanwhile. Results as xm_agent_pause. */
 static int await_message(struct xm_agent *agent) {
     for (;;) {
         struct pollfd watched[3] = {
@@ -79,7 +79,7 @@ static int await_message(struct xm_agent *agent) {
 }
 
 int xm_agent_wait(struct xm_agent *agent, short events) {
-    return wait_for(agent, agent->socket, events, -1);
+    return xm_agent_pause(agent, agent->socket, events, -1);
 }
 
 int xm_agent_send(struct xm_agent *agent, const void *message, size_t length,
@@ -134,6 +134,13 @@ static int tell_held(struct xm_agent *agent) {
     return 0;
 }
 
+/* Why a service will not have the agent. */
+static int refusal(const void *failure) {
+    uint32_t number;
+    memcpy(&number, (const char *)failure + sizeof(struct xm_header), sizeof number);
+    return number > 0 && number < 4096 ? -(int)number : -EPROTO;
+}
+
 static int greet(struct xm_agent *agent) {
     struct xm_msg_hello hello = {{XM_CODE_HELLO, 0, 0}, XM_PROTOCOL_VERSION, XM_ROLE_AGENT};
     int error = xm_agent_send(agent, &hello, XM_BYTES_HELLO, NULL, 0);
@@ -143,6 +150,8 @@ static int greet(struct xm_agent *agent) {
     if (length < 0)
         return (int)length;
     const struct xm_header *header = (const struct xm_header *)agent->arena->received;
+    if (header->code == XM_CODE_FAILURE && length >= XM_BYTES_FAILURE)
+        return refusal(agent->arena->received);
     if (header->code != XM_CODE_WELCOME || length < XM_BYTES_WELCOME)
         return -EPROTO;
     return tell_held(agent);
@@ -192,6 +201,16 @@ static int live(struct xm_agent *agent, bool *greeted) {
     return error;
 }
 
+/* Waits before the next try, or until it is nudged. Whether the thread goes on. */
+static bool wait_to_retry(const struct xm_agent *agent, int backoff_ms) {
+    uint64_t rung;
+    int error = xm_agent_pause(agent, agent->errands, POLLIN, backoff_ms);
+    /* What was rung for is this very try, and the errands that follow it. */
+    if (error == 0 && read(agent->errands, &rung, sizeof rung) < 0)
+        error = -errno;
+    return error != -ECANCELED;
+}
+
 void *xm_agent_main(void *argument) {
     struct xm_agent *agent = argument;
     int backoff_ms = FIRST_BACKOFF_MS;
@@ -203,7 +222,7 @@ void *xm_agent_main(void *argument) {
             backoff_ms = FIRST_BACKOFF_MS;
         if (error != -ECANCELED)
             tell_missing(agent, error);
-        if (error == -ECANCELED || wait_for(agent, -1, 0, backoff_ms) == -ECANCELED)
+        if (error == -ECANCELED || !wait_to_retry(agent, backoff_ms))
             return NULL;
         backoff_ms = backoff_ms * 2 < LONGEST_BACKOFF_MS ? backoff_ms * 2 : LONGEST_BACKOFF_MS;
     }

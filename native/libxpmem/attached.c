@@ -1,0 +1,278 @@
+#include "attached.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../core/lock.h"
+#include "../core/memory.h"
+#include "address_space.h"
+#include "debug.h"
+#include "permits.h"
+#include "session.h"
+#include "steps.h"
+
+/* A record is found and freed under this lock, since any thread may detach. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void ignore_note(struct xm_owner *owner) {
+    (void)owner;
+}
+
+static struct xm_owner owner = {
+    .attachments = {&owner.attachments, &owner.attachments},
+    .notes = {&owner.notes, &owner.notes},
+    .notify = ignore_note,
+};
+
+void xm_attached_lock(void) {
+    pthread_mutex_lock(&lock);
+}
+
+void xm_attached_unlock(void) {
+    pthread_mutex_unlock(&lock);
+}
+
+void xm_attached_forget(void) {
+    xm_owner_open(&owner, ignore_note);
+}
+
+/* A range to attach. */
+struct range {
+    uint64_t apid;
+    uint64_t offset;
+    uint64_t length;
+    uint64_t address;
+};
+
+struct question {
+    struct xm_call call;
+    struct xm_msg_attach message;
+    /* The answer: rows from malloc, and descriptors for the asker. */
+    struct xm_row_extent *rows;
+    size_t row_count;
+    int descriptors[XM_MAX_DESCRIPTORS];
+    size_t count;
+};
+
+static int take_extents(struct xm_call *call, const void *answer, size_t length,
+                        struct xm_received *beside) {
+    struct question *question = XM_MEMBER(call, struct question, call);
+    size_t bytes = length - XM_BYTES_EXTENTS;
+    question->rows = malloc(bytes + 1);
+    if (question->rows == NULL)
+        return -ENOMEM;
+    memcpy(question->rows, (const char *)answer + XM_BYTES_EXTENTS, bytes);
+    question->row_count = bytes / XM_ROW_BYTES_EXTENT;
+    memcpy(question->descriptors, beside->descriptors, sizeof question->descriptors);
+    question->count = beside->count;
+    beside->count = 0;
+    return 0;
+}
+
+/* Asks where a range lies. */
+static int ask(struct question *question, uint64_t apid, uint64_t offset, uint64_t end,
+               uint32_t flags) {
+    *question = (struct question){.call = {.message = &question->message,
+                                           .length = XM_BYTES_ATTACH,
+                                           .answer = XM_CODE_EXTENTS,
+                                           .take = take_extents},
+                                  .message = {.header = {XM_CODE_ATTACH, 0, 0},
+                                              .apid = apid,
+                                              .offset = offset,
+                                              .length = end - offset,
+                                              .flags = flags}};
+    return xm_session_call(&question->call);
+}
+
+static int nonsense(void) {
+    return xm_fail(-EPROTO, "the service did not say where the range lies");
+}
+
+/* How far the rows tell of memory without a gap, from `offset` on. */
+static uint64_t told_until(const struct question *question, uint64_t offset) {
+    for (size_t i = 0; i < question->row_count; i++) {
+        const struct xm_row_extent *row = &question->rows[i];
+        if (row->offset <= offset && row->length > offset - row->offset)
+            offset = row->offset + row->length;
+    }
+    return offset;
+}
+
+/* Has the core keep where a range of a stable segment lies. */
+static int learn(const struct range *range) {
+    uint64_t end = range->offset + range->length;
+    int error = 0;
+    for (uint64_t at = range->offset; error == 0 && at < end;) {
+        struct question question;
+        error = ask(&question, range->apid, at, end, 0);
+        if (error != 0)
+            return error;
+        uint64_t next = told_until(&question, at);
+        error = xm_grant_extents(xm_session_agent(), range->apid, question.rows, question.row_count,
+                                 question.descriptors, question.count);
+        free(question.rows);
+        if (error == -EPROTO || (error == 0 && next == at))
+            return nonsense();
+        at = next;
+    }
+    return error;
+}
+
+/* Finds out where a range lies now. `extents` are to be cleared in any case. */
+static int look(const struct range *range, const struct xm_grant_facts *facts,
+                struct xm_extents *extents) {
+    uint64_t end = range->offset + range->length;
+    unsigned allowed = XM_EXTENTS_BUS | (facts->writable ? XM_EXTENTS_WRITABLE : 0);
+    for (uint64_t at = range->offset; at < end;) {
+        struct question question;
+        int error = ask(&question, range->apid, at, end, XM_ATTACH_FLAG_BUS);
+        if (error != 0)
+            return error;
+        error = xm_extents_add(extents, facts->length, allowed, question.rows, question.row_count,
+                               question.descriptors, question.count);
+        free(question.rows);
+        uint64_t next = xm_extents_gap(extents, range->offset, end);
+        if (error == -EPROTO || (error == 0 && next <= at))
+            return nonsense();
+        if (error != 0)
+            return error;
+        at = next;
+    }
+    return 0;
+}
+
+/* Maps the range; `extents` NULL: as the core has kept it. */
+static int map(const struct range *range, const struct xm_extents *extents, void **attached) {
+    const char *keep = secure_getenv("XPMEM_OWNER_EXIT");
+    struct xm_attach_request request = {.agent = xm_session_agent(),
+                                        .apid = range->apid,
+                                        .offset = range->offset,
+                                        .length = range->length,
+                                        .address = range->address,
+                                        .owner = &owner,
+                                        .style = XM_REVOKED_BUS,
+                                        .keep_on_owner_exit =
+                                            keep != NULL && strcmp(keep, "keep") == 0,
+                                        .extents = extents};
+    struct xm_attachment *attachment;
+    /* Nobody may free the record before it has its permit written on it. */
+    xm_attached_lock();
+    int error = xm_attach(&request, &attachment);
+    if (error == 0) {
+        attachment->face = (void *)(uintptr_t)range->apid;
+        *attached = (void *)(uintptr_t)attachment->span.address;
+    }
+    xm_attached_unlock();
+    if (error == -EINVAL)
+        return xm_fail(error, "something is mapped at the address");
+    return error == -ENOENT ? xm_fail(error, "the segment is gone") : error;
+}
+
+static int attach_stable(const struct range *range, void **attached) {
+    int error = map(range, NULL, attached);
+    if (error != -ENODATA)
+        return error;
+    error = learn(range);
+    if (error == 0)
+        error = map(range, NULL, attached);
+    return error == -ENODATA ? nonsense() : error;
+}
+
+static int attach_changing(const struct range *range, const struct xm_grant_facts *facts,
+                           void **attached) {
+    struct xm_extents extents = {0};
+    int error = look(range, facts, &extents);
+    if (error == 0)
+        error = map(range, &extents, attached);
+    xm_extents_clear(&extents);
+    return error;
+}
+
+/* What can be told without knowing the permit. */
+static int check(struct xpmem_addr addr, size_t size, uint64_t address, struct range *range) {
+    uint64_t page = xm_page_size();
+    uint64_t end = xm_address_space_end();
+    if (addr.apid <= 0)
+        return xm_fail(-EINVAL, "an apid is positive");
+    if (addr.offset < 0 || (uint64_t)addr.offset % page != 0)
+        return xm_fail(-EINVAL, "the offset is a multiple of the page size, %zu, and not negative",
+                       (size_t)page);
+    if (size == 0 || size > end)
+        return xm_fail(-EINVAL, "the size is more than 0 bytes and fits the address space");
+    uint64_t length = (size + page - 1) / page * page;
+    if (address % page != 0 || (address != 0 && address > end - length))
+        return xm_fail(-EINVAL, "the address is a multiple of the page size with room above it");
+    *range = (struct range){(uint64_t)addr.apid, (uint64_t)addr.offset, length, address};
+    return 0;
+}
+
+int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attached) {
+    struct xm_grant_facts facts;
+    struct range range;
+    int error = check(addr, size, (uintptr_t)vaddr, &range);
+    if (error == 0)
+        error = xm_permit_facts(addr.apid, &facts);
+    if (error != 0)
+        return error;
+    if (range.length > facts.length || range.offset > facts.length - range.length)
+        return xm_fail(-EINVAL, "the range ends after the segment's %llu bytes",
+                       (unsigned long long)facts.length);
+    return facts.stable ? attach_stable(&range, attached)
+                        : attach_changing(&range, &facts, attached);
+}
+
+static void drop(struct xm_attachment *attachment) {
+    xm_attachment_unmap(attachment);
+    xm_attachment_free(attachment);
+}
+
+/* An attachment of the permit that was revoked, or NULL. Nobody else takes these notes. */
+static struct xm_attachment *find_revoked(uint64_t apid) {
+    struct xm_attachment *found = NULL;
+    xm_lock();
+    for (struct xm_link *link = owner.notes.next; found == NULL && link != &owner.notes;
+         link = link->next) {
+        struct xm_attachment *attachment = XM_MEMBER(link, struct xm_attachment, in_notes);
+        if (attachment->face == (void *)(uintptr_t)apid)
+            found = attachment;
+    }
+    xm_unlock();
+    return found;
+}
+
+void xm_attached_release(uint64_t apid) {
+    const struct xm_agent *agent = xm_session_agent();
+    struct xm_attachment *attachment;
+    xm_attached_lock();
+    while ((attachment = xm_grant_attachment(agent, apid, &owner)) != NULL)
+        drop(attachment);
+    while ((attachment = find_revoked(apid)) != NULL)
+        drop(attachment);
+    xm_grant_close(agent, apid);
+    xm_attached_unlock();
+}
+
+/* Nothing mapped at an address: 0; memory that is no attachment: -EINVAL. */
+static int detach_other(uintptr_t address) {
+    uintptr_t page = xm_page_size();
+    unsigned char resident;
+    /* While memory is being moved the kernel may not be able to write to `resident`. */
+    xm_lock_conversion();
+    bool nothing =
+        mincore((void *)(address - address % page), page, &resident) != 0 && errno == ENOMEM;
+    xm_unlock_conversion();
+    return nothing ? 0 : xm_fail(-EINVAL, "this memory is no attachment");
+}
+
+int xm_do_detach(void *vaddr) {
+    xm_attached_lock();
+    struct xm_attachment *attachment = xm_owner_attachment(&owner, (uintptr_t)vaddr);
+    if (attachment != NULL)
+        drop(attachment);
+    xm_attached_unlock();
+    return attachment != NULL ? 0 : detach_other((uintptr_t)vaddr);
+}

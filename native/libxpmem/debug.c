@@ -1,0 +1,88 @@
+#include "debug.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Thread_local char noted[400];
+
+bool xm_debug_enabled(void) {
+    const char *value = secure_getenv("XPMEM_DEBUG");
+    return value != NULL && strcmp(value, "1") == 0;
+}
+
+/* strerrorname_np is younger than some C libraries this runs on. */
+static const char *name_of(int number) {
+    static const struct {
+        int number;
+        const char *name;
+    } names[] = {
+        {EACCES, "EACCES"}, {EAGAIN, "EAGAIN"},   {ECONNREFUSED, "ECONNREFUSED"},
+        {EBUSY, "EBUSY"},   {EEXIST, "EEXIST"},   {ECONNRESET, "ECONNRESET"},
+        {EFAULT, "EFAULT"}, {EINVAL, "EINVAL"},   {ENAMETOOLONG, "ENAMETOOLONG"},
+        {EMFILE, "EMFILE"}, {ENFILE, "ENFILE"},   {EPROTO, "EPROTO"},
+        {ENOENT, "ENOENT"}, {ENOMEM, "ENOMEM"},   {ENOTSUP, "ENOTSUP"},
+        {ESRCH, "ESRCH"},   {ENOTDIR, "ENOTDIR"}, {ETIMEDOUT, "ETIMEDOUT"},
+        {EPERM, "EPERM"},   {EPIPE, "EPIPE"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (names[i].number == number)
+            return names[i].name;
+    }
+    return NULL;
+}
+
+/* One line, whatever characters are in the text; the service tells what others said. */
+static void say(const char *what, int error, const char *text) {
+    char line[600];
+    char number[24];
+    const char *name = name_of(-error);
+    if (name == NULL) {
+        snprintf(number, sizeof number, "errno %d", -error);
+        name = number;
+    }
+    int length = snprintf(line, sizeof line - 1, "xpmem: %s: %s: %s", what, name, text);
+    size_t end = (size_t)length < sizeof line - 1 ? (size_t)length : sizeof line - 2;
+    for (size_t i = 0; i < end; i++) {
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            line[i] = '?';
+    }
+    line[end] = '\n';
+    ssize_t written = write(STDERR_FILENO, line, end + 1);
+    (void)written;
+}
+
+int xm_fail(int error, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(noted, sizeof noted, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+const char *xm_fail_text(void) {
+    return noted;
+}
+
+void xm_fail_forget(void) {
+    noted[0] = '\0';
+}
+
+void xm_fail_report(const char *call, int error) {
+    if (xm_debug_enabled())
+        say(call, error, noted[0] != '\0' ? noted : strerror(-error));
+}
+
+void xm_debug_report(const char *what, int error, const char *format, ...) {
+    char text[400];
+    va_list arguments;
+    if (!xm_debug_enabled())
+        return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    say(what, error, text);
+}
