@@ -62,14 +62,14 @@ test('with an XPMEM_COMMAND that is no program the first call is ENOENT, and sil
   assert.ok(!existsSync(join(runtimeDir, 'default.sock')))
 })
 
-test('XPMEM_DEBUG=1 says on standard error, in one line, why a call failed', async (t) => {
+test('XPMEM_DEBUG=1 says on standard error, in a line, why a call failed', async (t) => {
   const runtimeDir = runtimeDirectory(t)
   const env = { XPMEM_COMMAND: '/nonexistent/xpmem', XPMEM_DEBUG: '1' }
   const actor = await startCActor(t, { runtimeDir, env })
   const memory = await actor.call<number>('allocate', page)
   await assert.rejects(actor.call('make', memory), code('ENOENT'))
   await actor.end()
-  assert.match(actor.complaints(), /^xpmem: .*make.*ENOENT.*\/nonexistent\/xpmem.*\n$/)
+  assert.match(actor.complaints(), /^xpmem: make: ENOENT: .*\/nonexistent\/xpmem.*$/m)
 })
 
 test('an attach of what is shared, with a permit in hand, needs nothing of the owner: it may be stopped', async (t) => {
@@ -181,7 +181,9 @@ test('the first calls of 8 threads, at once, open one session', async (t) => {
   }
 })
 
-test('the version is that of the interface, 2.6.5', async (t) => {
-  const actor = await startCActor(t, { runtimeDir: runtimeDirectory(t) })
-  assert.equal(await actor.call('version'), 0x00026005)
+test('the version is that of the interface, 2.6.5, if there is a service, and ENOENT if none can be had', async (t) => {
+  const { runtimeDir } = await startService(t)
+  assert.equal(await (await startCActor(t, { runtimeDir })).call('version'), 0x00026005)
+  const alone = await startCActor(t, { runtimeDir: runtimeDirectory(t) })
+  await assert.rejects(alone.call('version'), code('ENOENT'))
 })

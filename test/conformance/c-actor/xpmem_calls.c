@@ -120,7 +120,11 @@ static void call_detach_address(struct request *request) {
 }
 
 static void call_version(struct request *request) {
-    answer(request, "n:%d", xpmem_version());
+    int version = xpmem_version();
+    if (version < 0)
+        fail_errno(request, errno);
+    else
+        answer(request, "n:%d", version);
 }
 
 static int look(const struct thing *attachment) {
