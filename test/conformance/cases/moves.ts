@@ -57,6 +57,10 @@ export const moveCases: Case[] = [
     row: 'owner unmaps',
     name: 'a buffer that is freed and another that malloc gives are two memories to attachers',
     on: on.cOwner,
+    notUnder: {
+      address: "its free keeps the memory and writes in it, where the C library's unmaps it",
+      thread: "its free keeps the memory, where the C library's unmaps it",
+    },
     async run(face) {
       const scene = await wholePair(face)
       const { owner, consumer } = scene
