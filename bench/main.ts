@@ -4,6 +4,7 @@ import { attach } from './suites/attach.js'
 import { attachSize } from './suites/attach-size.js'
 import { bandwidth } from './suites/bandwidth.js'
 import { firstTouch } from './suites/first-touch.js'
+import { libxpmem } from './suites/libxpmem.js'
 import { live } from './suites/live.js'
 import { permit } from './suites/permit.js'
 import { serviceMemory } from './suites/service-memory.js'
@@ -19,7 +20,7 @@ interface Options {
   readonly only?: string[]
 }
 
-const suites = [bandwidth, firstTouch, attach, permit, live, attachSize, serviceMemory]
+const suites = [bandwidth, firstTouch, attach, permit, live, attachSize, libxpmem, serviceMemory]
 
 /** What is to be ended if a signal comes. */
 let current = new Scope()

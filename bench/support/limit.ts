@@ -25,18 +25,26 @@ export class LimitProgram {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
   readonly #answers: AsyncIterator<string>
 
-  constructor(name: string, scope: Scope) {
+  constructor(name: string, scope: Scope, env: NodeJS.ProcessEnv = {}) {
     this.#name = name
-    this.#child = spawn(`${programs}/${name}`, { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.#child = spawn(`${programs}/${name}`, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...env },
+    })
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
     scope.defer(() => this.#child.kill('SIGKILL'))
   }
 
   /** Has it carry out a command; the seconds it took. */
-  async seconds(word: string, ...numbers: number[]): Promise<number> {
+  async seconds(word: string, ...numbers: (number | string)[]): Promise<number> {
+    return Number(await this.answer(word, ...numbers)) / 1e9
+  }
+
+  /** Has it carry out a command; what it answered. */
+  async answer(word: string, ...numbers: (number | string)[]): Promise<string> {
     this.#child.stdin.write(`${[word, ...numbers].join(' ')}\n`)
     const { done, value } = await this.#answers.next()
     if (done) throw new Error(`bench/limits/${this.#name}.c: '${word}' failed`)
-    return Number(value) / 1e9
+    return value
   }
 }

@@ -60,9 +60,11 @@ int xm_agent_pause(const struct xm_agent *agent, int descriptor, short events, i
 
 /* Waits for a message, running errands meanwhile. Results as xm_agent_pause. */
 static int await_message(struct xm_agent *agent) {
+    /* What is rung for before the welcome is run after it. */
+    int errands = agent->connected ? agent->errands : -1;
     for (;;) {
         struct pollfd watched[3] = {
-            {agent->stop, POLLIN, 0}, {agent->errands, POLLIN, 0}, {agent->socket, POLLIN, 0}};
+            {agent->stop, POLLIN, 0}, {errands, POLLIN, 0}, {agent->socket, POLLIN, 0}};
         int ready = poll(watched, 3, -1);
         if (ready < 0 && errno != EINTR)
             return -errno;

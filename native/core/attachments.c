@@ -137,13 +137,26 @@ static int attach(const struct xm_attach_request *request, struct xm_attachment 
     return error;
 }
 
-int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment) {
+static bool request_valid(const struct xm_attach_request *request) {
     uint64_t page = xm_page_size();
     bool aligned = (request->offset | request->length | request->address) % page == 0;
-    if (!aligned || request->length == 0 || request->address > INT64_MAX)
-        return -EINVAL;
+    return aligned && request->length != 0 && request->address <= INT64_MAX;
+}
+
+int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment) {
     xm_lock();
-    int error = attach(request, attachment);
+    int error = request_valid(request) ? attach(request, attachment) : -EINVAL;
+    xm_unlock();
+    return error;
+}
+
+int xm_owner_attach(const struct xm_attach_request *request, uint64_t *address) {
+    struct xm_attachment *attachment;
+    xm_lock();
+    int error = request_valid(request) ? attach(request, &attachment) : -EINVAL;
+    /* Under the lock, since another thread may end it at once. */
+    if (error == 0)
+        *address = attachment->span.address;
     xm_unlock();
     return error;
 }
@@ -383,6 +396,7 @@ void xm_attachments_forget(void) {
         xm_link_remove(&attachment->in_grant);
         xm_link_remove(&attachment->in_owner);
         xm_link_remove(&attachment->in_notes);
+        drop(attachment);
     }
     index_by_address.count = 0;
 }

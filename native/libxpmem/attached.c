@@ -1,7 +1,6 @@
 #include "attached.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,9 +14,6 @@
 #include "session.h"
 #include "steps.h"
 
-/* A record is found and freed under this lock, since any thread may detach. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
 static void ignore_note(struct xm_owner *owner) {
     (void)owner;
 }
@@ -25,19 +21,13 @@ static void ignore_note(struct xm_owner *owner) {
 static struct xm_owner owner = {
     .attachments = {&owner.attachments, &owner.attachments},
     .notes = {&owner.notes, &owner.notes},
+    .program = true,
     .notify = ignore_note,
 };
 
-void xm_attached_lock(void) {
-    pthread_mutex_lock(&lock);
-}
-
-void xm_attached_unlock(void) {
-    pthread_mutex_unlock(&lock);
-}
-
 void xm_attached_forget(void) {
     xm_owner_open(&owner, ignore_note);
+    owner.program = true;
 }
 
 /* A range to attach. */
@@ -158,15 +148,10 @@ static int map(const struct range *range, const struct xm_extents *extents, void
                                         .keep_on_owner_exit =
                                             keep != NULL && strcmp(keep, "keep") == 0,
                                         .extents = extents};
-    struct xm_attachment *attachment;
-    /* Nobody may free the record before it has its permit written on it. */
-    xm_attached_lock();
-    int error = xm_attach(&request, &attachment);
-    if (error == 0) {
-        attachment->face = (void *)(uintptr_t)range->apid;
-        *attached = (void *)(uintptr_t)attachment->span.address;
-    }
-    xm_attached_unlock();
+    uint64_t address;
+    int error = xm_owner_attach(&request, &address);
+    if (error == 0)
+        *attached = (void *)(uintptr_t)address;
     if (error == -EINVAL)
         return xm_fail(error, "something is mapped at the address");
     return error == -ENOENT ? xm_fail(error, "the segment is gone") : error;
@@ -225,35 +210,10 @@ int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attach
                         : attach_changing(&range, &facts, attached);
 }
 
-static void drop(struct xm_attachment *attachment) {
-    xm_attachment_unmap(attachment);
-    xm_attachment_free(attachment);
-}
-
-/* An attachment of the permit that was revoked, or NULL. Nobody else takes these notes. */
-static struct xm_attachment *find_revoked(uint64_t apid) {
-    struct xm_attachment *found = NULL;
-    xm_lock();
-    for (struct xm_link *link = owner.notes.next; found == NULL && link != &owner.notes;
-         link = link->next) {
-        struct xm_attachment *attachment = XM_MEMBER(link, struct xm_attachment, in_notes);
-        if (attachment->face == (void *)(uintptr_t)apid)
-            found = attachment;
-    }
-    xm_unlock();
-    return found;
-}
-
 void xm_attached_release(uint64_t apid) {
     const struct xm_agent *agent = xm_session_agent();
-    struct xm_attachment *attachment;
-    xm_attached_lock();
-    while ((attachment = xm_grant_attachment(agent, apid, &owner)) != NULL)
-        drop(attachment);
-    while ((attachment = find_revoked(apid)) != NULL)
-        drop(attachment);
+    xm_owner_detach_all(&owner, agent, apid);
     xm_grant_close(agent, apid);
-    xm_attached_unlock();
 }
 
 /* Nothing mapped at an address: 0; memory that is no attachment: -EINVAL. */
@@ -269,10 +229,6 @@ static int detach_other(uintptr_t address) {
 }
 
 int xm_do_detach(void *vaddr) {
-    xm_attached_lock();
-    struct xm_attachment *attachment = xm_owner_attachment(&owner, (uintptr_t)vaddr);
-    if (attachment != NULL)
-        drop(attachment);
-    xm_attached_unlock();
-    return attachment != NULL ? 0 : detach_other((uintptr_t)vaddr);
+    uintptr_t address = (uintptr_t)vaddr;
+    return xm_owner_detach(&owner, address) ? 0 : detach_other(address);
 }

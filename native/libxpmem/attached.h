@@ -8,10 +8,7 @@
 /* Unmaps all that was attached with a permit, and has the core forget it. */
 void xm_attached_release(uint64_t apid);
 
-/* The lock of those who unmap. The session's lock may be taken inside. */
-void xm_attached_lock(void);
-void xm_attached_unlock(void);
-/* In a forked child, with the lock held: nothing is attached. */
+/* In a forked child: nothing is attached. */
 void xm_attached_forget(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include "../core/memory.h"
 #include "address_space.h"
 #include "debug.h"
+#include "heap.h"
 #include "registry.h"
 #include "session.h"
 #include "steps.h"
@@ -71,6 +72,7 @@ static int offer(uint64_t address, uint64_t length, uint32_t mode, xpmem_segid_t
     own->address = address;
     own->length = length;
     own->mode = mode;
+    xm_heap_keep();
     error = xm_agent_offer(agent, xm_session_listener(), address, length, &own->offer);
     uint32_t number = own->offer;
     if (error == 0)

@@ -28,13 +28,11 @@ void xm_session_unlock(void) {
 }
 
 static void before_fork(void) {
-    xm_attached_lock();
     xm_session_lock();
 }
 
 static void after_fork(void) {
     xm_session_unlock();
-    xm_attached_unlock();
 }
 
 /* The child has nothing of what the parent made and got, and none of its threads and connections.
