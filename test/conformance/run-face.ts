@@ -9,6 +9,9 @@ import { cases } from './cases/all.js'
 import { type Case, type Face, type FaceName, faces, type Language, type Process, type StartOptions } from './face.js'
 import { rows } from './rows.js'
 
+/** Ends a case that hangs. */
+const watchdogMs = 120_000
+
 async function start(
   t: TestContext,
   language: Language,
@@ -57,7 +60,7 @@ export function runFace(name: FaceName): void {
   for (const found of cases.filter(({ on }) => on.includes(name))) {
     const skip = hindrance(found)
     if (skip !== undefined) console.log(`NOT RUN, ${name}, ${found.row}, ${found.name}: ${skip}`)
-    test(`${name}, ${found.row}: ${found.name}`, { skip: skip ?? false }, async (t) => {
+    test(`${name}, ${found.row}: ${found.name}`, { skip: skip ?? false, timeout: watchdogMs }, async (t) => {
       ran.add(found.row)
       await found.run(await faceFor(t, name))
     })

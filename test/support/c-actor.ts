@@ -35,6 +35,8 @@ interface Waiting {
 export class CActor {
   readonly language = 'C'
   readonly events: string[] = []
+  /** What it has written to standard error. */
+  complaints = () => ''
   /** Those that it forked. */
   readonly children: CActor[] = []
   ended = false
@@ -59,7 +61,8 @@ export class CActor {
 
   #end(how: unknown): void {
     this.ended = true
-    for (const { reject } of this.#waiting.values()) reject(new Error(`the actor ended: ${how}`))
+    const why = `the actor ended: ${how}\n${this.complaints()}`
+    for (const { reject } of this.#waiting.values()) reject(new Error(why))
     this.#waiting.clear()
   }
 
@@ -108,11 +111,6 @@ export interface CActorOptions extends ActorOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
-export interface StartedCActor extends CActor {
-  /** What it has written to standard error. */
-  readonly complaints: () => string
-}
-
 function readErrors(child: ChildProcess): () => string {
   let said = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -122,7 +120,7 @@ function readErrors(child: ChildProcess): () => string {
 }
 
 /** Starts one; it is killed with the test, which fails if a sanitizer found something in it. */
-export async function startCActor(t: TestContext, options: CActorOptions): Promise<StartedCActor> {
+export async function startCActor(t: TestContext, options: CActorOptions): Promise<CActor> {
   const { runtimeDir, partition, autoStart = false, uid, gid, groups, env } = options
   const [file = '', ...args] = command
   const child = spawn(file, args, {
@@ -136,10 +134,10 @@ export async function startCActor(t: TestContext, options: CActorOptions): Promi
       ...env,
     },
   })
-  const complaints = readErrors(child)
   const closed = once(child, 'close')
   const exited = once(child, 'exit').then(([code, signal]) => code ?? signal)
   const actor = new CActor(child.pid as number, child.stdout, child.stdin, exited)
+  const { complaints } = Object.assign(actor, { complaints: readErrors(child) })
   t.after(async () => {
     for (const forked of actor.children) await forked.end()
     child.kill('SIGKILL')
@@ -151,7 +149,7 @@ export async function startCActor(t: TestContext, options: CActorOptions): Promi
     openToEverybody(runtimeDir)
     await actor.call('become', uid, gid, groups)
   }
-  return Object.assign(actor, { complaints })
+  return actor
 }
 
 function failStart(complaints: string): never {
