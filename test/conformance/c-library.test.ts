@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { endServices } from '../cli/cli.js'
 import { startActor } from '../support/actor.js'
-import { type CActorOptions, startCActor } from '../support/c-actor.js'
+import { type CActorOptions, sanitizers, startCActor } from '../support/c-actor.js'
 import { cliPath, runtimeDirectory, startService } from '../support/service.js'
 import { stop } from '../support/stop.js'
 import { attach, code, type Got, type Made, type Process, read, write } from './face.js'
@@ -23,7 +23,14 @@ const starters = {
   TypeScript: (t: TestContext, options: CActorOptions) => startActor(t, options),
 }
 
-test('the first call of a C program starts the service if none runs', async (t) => {
+/** Why a C program that may start the service cannot run here. */
+const unstarted = sanitizers.includes('thread')
+  ? 'not with -fsanitize=thread: it takes a process that shares memory with its parent for a fork of it, and then ' +
+    'misses what locks say in the parent'
+  : false
+if (unstarted) console.log(`NOT RUN, two tests in which C programs start the service: ${unstarted}`)
+
+test('the first call of a C program starts the service if none runs', { skip: unstarted }, async (t) => {
   const runtimeDir = runtimeDirectory(t)
   const owner = await startCActor(t, { runtimeDir, autoStart: true, env: { XPMEM_COMMAND: cliPath } })
   // After its clients, which are ended before.
@@ -99,7 +106,9 @@ test('an attach of what is shared, with a permit in hand, needs nothing of the o
   }
 })
 
-test('C processes outlive their service: mappings go on, and segids and permits are the same with the next', async (t) => {
+test('C processes start the next service when theirs dies; segids and permits are the same with it', {
+  skip: unstarted,
+}, async (t) => {
   const runtimeDir = runtimeDirectory(t)
   const service = await startService(t, { runtimeDir })
   const owner = await startCActor(t, { runtimeDir, autoStart: true, env: { XPMEM_COMMAND: cliPath } })

@@ -13,8 +13,6 @@ import {
   write,
 } from '../face.js'
 
-const unfollowed = 'a child of a process with threads is not followed by ThreadSanitizer'
-
 /** A C owner with attached memory of several kinds, each holding 'before', and its forked child. */
 async function forkedOwner(face: Face) {
   const owner = await face.startOwner()
@@ -87,7 +85,6 @@ export const childCases: Case[] = [
     row: 'fork owner',
     name: 'after a fork of the owner, owner and attacher see what the other writes',
     on: on.cOwner,
-    notUnder: { thread: unfollowed },
     async run(face) {
       const { owner, consumer, shared, at } = await forkedOwner(face)
       for (const { kind, memory, attachment } of shared) {
@@ -102,7 +99,6 @@ export const childCases: Case[] = [
     row: 'fork owner',
     name: 'a forked child has its own copy, as memory was at the fork, whoever writes first',
     on: on.cOwner,
-    notUnder: { thread: unfollowed },
     async run(face) {
       const { owner, consumer, child, shared, at } = await forkedOwner(face)
       for (const { kind, memory, attachment } of shared) {
@@ -121,7 +117,6 @@ export const childCases: Case[] = [
     row: 'fork owner',
     name: 'a forked child has no agent and opens a session of its own at its first call',
     on: on.cOwner,
-    notUnder: { thread: unfollowed },
     async run(face) {
       const { owner, consumer, child, shared, segid, at } = await forkedOwner(face)
       assert.equal(readdirSync(`/proc/${child.pid}/task`).length, 1)
@@ -147,7 +142,6 @@ export const childCases: Case[] = [
     row: 'fork owner',
     name: 'when an owner ends, a child that it forked does not keep its segments alive',
     on: on.cOwner,
-    notUnder: { thread: unfollowed },
     async run(face) {
       const { owner, consumer, child, shared, segid } = await forkedOwner(face)
       owner.signal('SIGKILL')

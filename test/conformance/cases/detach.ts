@@ -105,7 +105,6 @@ export const detachCases: Case[] = [
     row: 'fork view',
     name: 'a forked child does not see the attachments of its parent, and the parent keeps them',
     on: on.cConsumer,
-    notUnder: { thread: 'a child of a process with threads is not followed by ThreadSanitizer' },
     async run(face) {
       const { owner, consumer, region, attachment } = await attachedPair(face)
       await write(owner, region, 0, 'parent')
