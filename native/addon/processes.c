@@ -49,19 +49,29 @@ static napi_value mapping(napi_env env, const struct xm_vma *vma) {
     return made ? result : NULL;
 }
 
+static napi_value js_mappings_open(napi_env env, napi_callback_info info) {
+    napi_value argument;
+    struct xm_env *e;
+    int32_t pid;
+    if (!xm_arguments(env, info, 1, &argument, &e) || !xm_get_int(env, argument, "pid", 1, &pid))
+        return NULL;
+    int descriptor = xm_mappings_open(pid);
+    return descriptor < 0 ? xm_throw(env, descriptor, "open") : xm_number(env, descriptor);
+}
+
 static napi_value js_mappings(napi_env env, napi_callback_info info) {
     napi_value arguments[3];
     struct xm_env *e;
-    int32_t pid;
+    int descriptor;
     uint64_t address;
     uint64_t length;
     struct xm_vma vmas[MAX_MAPPINGS];
     if (!xm_arguments(env, info, 3, arguments, &e) ||
-        !xm_get_int(env, arguments[0], "pid", 1, &pid) ||
+        !xm_get_descriptor(env, arguments[0], &descriptor) ||
         !xm_get_u64(env, arguments[1], "address", &address) ||
         !xm_get_size(env, arguments[2], "length", &length))
         return NULL;
-    ssize_t count = xm_mappings(pid, address, length, vmas, MAX_MAPPINGS);
+    ssize_t count = xm_mappings(descriptor, address, length, vmas, MAX_MAPPINGS);
     if (count < 0)
         return xm_undefined(env);
     napi_value result;
@@ -126,9 +136,9 @@ static napi_value js_futex_wake(napi_env env, napi_callback_info info) {
 
 bool xm_add_processes(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
-        {"pidfdOpen", js_pidfd_open}, {"readProcessMemory", js_read_process_memory},
-        {"mappings", js_mappings},    {"futexWait", js_futex_wait},
-        {"futexWake", js_futex_wake},
+        {"pidfdOpen", js_pidfd_open},       {"readProcessMemory", js_read_process_memory},
+        {"mappingsOpen", js_mappings_open}, {"mappings", js_mappings},
+        {"futexWait", js_futex_wait},       {"futexWake", js_futex_wake},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

@@ -399,4 +399,5 @@ void xm_attachments_forget(void) {
         drop(attachment);
     }
     index_by_address.count = 0;
+    xm_still_mapped_forget();
 }

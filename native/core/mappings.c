@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #define MAPS_BUFFER 16384
 
@@ -73,12 +74,16 @@ static ssize_t by_query(int descriptor, uint64_t address, uint64_t end, struct x
     return (ssize_t)count;
 }
 
-static ssize_t by_text(struct xm_maps *maps, uint64_t address, uint64_t end, struct xm_vma *vmas,
+static ssize_t by_text(int descriptor, uint64_t address, uint64_t end, struct xm_vma *vmas,
                        size_t capacity) {
+    char buffer[MAPS_BUFFER];
+    struct xm_maps maps = {.descriptor = descriptor, .buffer = buffer, .capacity = sizeof buffer};
     struct xm_vma vma;
     size_t count = 0;
     int found;
-    while ((found = xm_maps_next(maps, &vma)) > 0 && vma.start < end) {
+    if (lseek(descriptor, 0, SEEK_SET) < 0)
+        return -errno;
+    while ((found = xm_maps_next(&maps, &vma)) > 0 && vma.start < end) {
         if (vma.end <= address)
             continue;
         if (count == capacity)
@@ -89,16 +94,10 @@ static ssize_t by_text(struct xm_maps *maps, uint64_t address, uint64_t end, str
     return found < 0 ? found : (ssize_t)count;
 }
 
-ssize_t xm_mappings(pid_t pid, uint64_t address, uint64_t length, struct xm_vma *vmas,
+ssize_t xm_mappings(int descriptor, uint64_t address, uint64_t length, struct xm_vma *vmas,
                     size_t capacity) {
-    char buffer[MAPS_BUFFER];
-    struct xm_maps maps;
-    int error = xm_maps_open_of(&maps, pid, buffer, sizeof buffer);
-    if (error != 0)
-        return error;
-    ssize_t count = by_query(maps.descriptor, address, address + length, vmas, capacity);
-    if (count == -ENOTTY || count == -EINVAL)
-        count = by_text(&maps, address, address + length, vmas, capacity);
-    xm_maps_close(&maps);
-    return count;
+    ssize_t count = by_query(descriptor, address, address + length, vmas, capacity);
+    if (count != -ENOTTY && count != -EINVAL)
+        return count;
+    return by_text(descriptor, address, address + length, vmas, capacity);
 }

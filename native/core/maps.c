@@ -8,24 +8,22 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-static int open_path(struct xm_maps *maps, const char *path, char *buffer, size_t capacity) {
+int xm_mappings_open(pid_t pid) {
+    char path[32];
+    if (pid == 0)
+        snprintf(path, sizeof path, "/proc/self/maps");
+    else
+        snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return -errno;
-    *maps = (struct xm_maps){.descriptor = descriptor, .buffer = buffer, .capacity = capacity};
-    return 0;
+    return descriptor < 0 ? -errno : descriptor;
 }
 
 int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity) {
-    return open_path(maps, "/proc/self/maps", buffer, capacity);
-}
-
-int xm_maps_open_of(struct xm_maps *maps, pid_t pid, char *buffer, size_t capacity) {
-    char path[32];
-    if (pid == 0)
-        return xm_maps_open(maps, buffer, capacity);
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-    return open_path(maps, path, buffer, capacity);
+    int descriptor = xm_mappings_open(0);
+    if (descriptor < 0)
+        return descriptor;
+    *maps = (struct xm_maps){.descriptor = descriptor, .buffer = buffer, .capacity = capacity};
+    return 0;
 }
 
 void xm_maps_close(struct xm_maps *maps) {

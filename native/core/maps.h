@@ -36,20 +36,23 @@ struct xm_maps {
     bool skipping;
 };
 
-/* 0: this process. 0 or a negative errno: -EACCES for a process of somebody else's. */
-int xm_maps_open_of(struct xm_maps *maps, pid_t pid, char *buffer, size_t capacity);
-/* Of this process. 0 or a negative errno. */
+/* 0 or a negative errno. */
 int xm_maps_open(struct xm_maps *maps, char *buffer, size_t capacity);
 /* The next mapping in ascending order: 1, or 0 after the last, or a negative errno. */
 int xm_maps_next(struct xm_maps *maps, struct xm_vma *vma);
 void xm_maps_close(struct xm_maps *maps);
 
 /*
- * The mappings of a process that have some of a range, in ascending order, without their names. How
- * many; -EACCES if this process may not know, -E2BIG if there are more than `capacity`, or another
- * negative errno.
+ * A descriptor for xm_mappings, of a process or (0) of this one; in the child of a fork it is still
+ * of the parent. A negative errno: -EACCES if this process may not know.
  */
-ssize_t xm_mappings(pid_t pid, uint64_t address, uint64_t length, struct xm_vma *vmas,
+int xm_mappings_open(pid_t pid);
+/*
+ * The mappings that have some of a range, in ascending order, without their names. How many; -E2BIG
+ * if there are more than `capacity`, which are filled in; -ESRCH of a process that is gone; or
+ * another negative errno.
+ */
+ssize_t xm_mappings(int descriptor, uint64_t address, uint64_t length, struct xm_vma *vmas,
                     size_t capacity);
 
 /* Private memory with no file under it, which a conversion can move. */

@@ -1,6 +1,7 @@
 #include "still_mapped.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 /* Mappings looked at together. */
 #define SOME_MAPPINGS 32
@@ -45,13 +46,24 @@ static int each_piece(const struct xm_attachment *attachment, const struct xm_vm
     return error;
 }
 
+/* Opened once: that takes longer than all the rest. */
+static int own_mappings = -1;
+
+void xm_still_mapped_forget(void) {
+    if (own_mappings >= 0)
+        close(own_mappings);
+    own_mappings = -1;
+}
+
 int xm_still_mapped(const struct xm_attachment *attachment, xm_part_function function,
                     void *context) {
     struct xm_vma vmas[SOME_MAPPINGS];
     uint64_t end = attachment->span.address + attachment->span.length;
     int error = 0;
+    if (own_mappings < 0)
+        own_mappings = xm_mappings_open(0);
     for (uint64_t next = attachment->span.address; next < end;) {
-        ssize_t count = xm_mappings(0, next, end - next, vmas, SOME_MAPPINGS);
+        ssize_t count = xm_mappings(own_mappings, next, end - next, vmas, SOME_MAPPINGS);
         if (count < 0 && count != -E2BIG)
             return function(attachment, next, end - next, context);
         size_t filled = count == -E2BIG ? SOME_MAPPINGS : (size_t)count;

@@ -140,11 +140,13 @@ export interface Kernel {
   // Processes
   /** A pidfd, or ESRCH. */
   pidfdOpen(pid: number): number
+  /** A descriptor for `mappings` of a process; EACCES if this one may not know. */
+  mappingsOpen(pid: number): number
   /**
-   * The mappings of a process that have some of a range, in ascending order. Undefined if this
-   * process may not know, or there are too many.
+   * The mappings that have some of a range, in ascending order. Undefined if the process is gone, or
+   * there are too many.
    */
-  mappings(pid: number, address: bigint, length: number): Mapping[] | undefined
+  mappings(descriptor: number, address: bigint, length: number): Mapping[] | undefined
   /** process_vm_readv: a diagnostic, never a way to share. Returns the bytes read. */
   readProcessMemory(pid: number, address: bigint, into: Uint8Array): number
 

@@ -1,5 +1,5 @@
 import { XpmemError } from '../errors.js'
-import { kernel, type Peer, type Poll } from '../kernel/index.js'
+import { kernel, type Mapping, type Peer, type Poll } from '../kernel/index.js'
 import type { AgentLink } from './agent-link.js'
 import type { MemoryAllowance } from './allowance.js'
 import { startTimeOf } from './processes.js'
@@ -23,6 +23,8 @@ export class ThreadGroup {
   agent: AgentLink | undefined
   connections = 0
   #gone = false
+  /** Opened when it is needed; -1 if it could not be. */
+  #maps: number | undefined
   #agentWaiters: (() => void)[] = []
 
   constructor(facts: GroupFacts, pidfd: number, onGone: (group: ThreadGroup) => void) {
@@ -40,6 +42,25 @@ export class ThreadGroup {
 
   get gone(): boolean {
     return this.#gone
+  }
+
+  /** The process's mappings that have some of a range; undefined if this process may not know. */
+  mappings(address: bigint, length: number): Mapping[] | undefined {
+    this.#maps ??= this.#openMaps()
+    return this.#maps < 0 ? undefined : kernel.mappings(this.#maps, address, length)
+  }
+
+  #openMaps(): number {
+    let descriptor: number
+    try {
+      descriptor = kernel.mappingsOpen(this.pid)
+    } catch {
+      return -1
+    }
+    // Asked after it was opened: if it is right now, it is of that process.
+    if (!this.#gone && startTimeOf(this.pid) === this.start) return descriptor
+    kernel.close(descriptor)
+    return -1
   }
 
   /** A new agent, or none; whoever waits for one looks again. */
@@ -69,6 +90,8 @@ export class ThreadGroup {
     this.#gone = true
     this.#poll.close()
     kernel.close(this.#pidfd)
+    if (this.#maps !== undefined && this.#maps >= 0) kernel.close(this.#maps)
+    this.#maps = -1
     this.#wakeWaiters()
   }
 }

@@ -1,5 +1,4 @@
 import { XpmemError } from '../errors.js'
-import { kernel } from '../kernel/index.js'
 import { closeAll } from '../transport/descriptor.js'
 import { shareFlag } from '../wire/schema.js'
 import type { Groups } from './groups.js'
@@ -36,12 +35,9 @@ export interface ShareContext {
 export function isCurrent(segment: Segment, memory: SegmentMemory, range: Range, groups: Groups): boolean {
   const { offset, length } = range
   if (!memory.stable) {
-    const owner = groups.get(segment.owner)
     const known = memory.known(offset, length)
     const mappings =
-      owner === undefined || known.length === 0
-        ? undefined
-        : kernel.mappings(owner.pid, segment.address + BigInt(offset), length)
+      known.length === 0 ? [] : groups.get(segment.owner)?.mappings(segment.address + BigInt(offset), length)
     const within = known.map((extent) => clipped(extent, range))
     if (mappings === undefined) memory.forget(within)
     else memory.forget(staleParts(segment.address, within, (file) => memory.identityOf(file), mappings))
