@@ -1,11 +1,11 @@
 /**
- * Builds the native addon and the TypeScript. `node scripts/build.mjs [native|ts]`, both by default.
- * What the build needs and does not find is named before anything is tried.
+ * Builds the native addon, libxpmem and the TypeScript. `node scripts/build.mjs [native|libxpmem|ts]`,
+ * all by default. What the build needs and does not find is named before anything is tried.
  */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { arch } from 'node:os'
+import { arch, availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -22,13 +22,14 @@ function found(command) {
   return spawnSync(command, ['--version'], { stdio: 'ignore' }).error === undefined
 }
 
-function requireTools() {
-  const compiler = process.env.CC ?? 'cc'
-  const missing = [
-    [compiler, 'a C compiler (Debian: apt-get install gcc libc6-dev)'],
-    ['make', 'make (Debian: apt-get install make)'],
-    ['python3', 'python3, which node-gyp runs on (Debian: apt-get install python3)'],
-  ].filter(([command]) => !found(command))
+const tools = {
+  compiler: [process.env.CC ?? 'cc', 'a C compiler (Debian: apt-get install gcc libc6-dev)'],
+  make: ['make', 'make (Debian: apt-get install make)'],
+  python: ['python3', 'python3, which node-gyp runs on (Debian: apt-get install python3)'],
+}
+
+function requireTools(...wanted) {
+  const missing = wanted.filter(([command]) => !found(command))
   if (missing.length === 0) return
   for (const [command, what] of missing) console.error(`xpmem: '${command}' was not found: building needs ${what}`)
   process.exit(1)
@@ -43,11 +44,12 @@ function newest(directory, pattern) {
 }
 
 const built = join(root, 'build/Release/xpmem.node')
-const prebuilt = join(root, `prebuilds/linux-${arch()}/xpmem.napi.glibc.node`)
+const prebuilds = join(root, `prebuilds/linux-${arch()}`)
 
 function nativeIsCurrent() {
   if (!existsSync(built)) return false
-  const sources = Math.max(newest(join(root, 'native'), /\.[ch]$/), statSync(join(root, 'binding.gyp')).mtimeMs)
+  const folders = ['native/core', 'native/addon'].map((folder) => newest(join(root, folder), /\.[ch]$/))
+  const sources = Math.max(...folders, statSync(join(root, 'binding.gyp')).mtimeMs)
   return statSync(built).mtimeMs > sources
 }
 
@@ -59,11 +61,20 @@ function ownHeaders() {
 
 function buildNative() {
   if (!nativeIsCurrent()) {
-    requireTools()
+    requireTools(tools.compiler, tools.make, tools.python)
     run(process.execPath, [require.resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--silent', ...ownHeaders()])
   }
-  mkdirSync(dirname(prebuilt), { recursive: true })
-  copyFileSync(built, prebuilt)
+  mkdirSync(prebuilds, { recursive: true })
+  copyFileSync(built, join(prebuilds, 'xpmem.napi.glibc.node'))
+}
+
+/** After the addon, since node-gyp empties the build folder. A package has no links, so the library goes by its soname. */
+function buildLibxpmem() {
+  requireTools(tools.compiler, tools.make)
+  run('make', ['--silent', '-C', 'native', `-j${availableParallelism()}`])
+  mkdirSync(prebuilds, { recursive: true })
+  copyFileSync(join(root, 'build/libxpmem/lib/libxpmem.so.0'), join(prebuilds, 'libxpmem.so.0'))
+  copyFileSync(join(root, 'native/libxpmem/xpmem.h'), join(prebuilds, 'xpmem.h'))
 }
 
 function buildTypeScript() {
@@ -74,4 +85,5 @@ function buildTypeScript() {
 
 const what = process.argv[2] ?? 'all'
 if (what === 'native' || what === 'all') buildNative()
+if (what === 'libxpmem' || what === 'all') buildLibxpmem()
 if (what === 'ts' || what === 'all') buildTypeScript()

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -14,8 +15,7 @@ static struct xm_session *const session = &xm_session;
 void xm_call_finish(struct xm_call *call, int error, const char *text) {
     call->state = XM_CALL_DONE;
     call->error = error;
-    strncpy(call->text, text, sizeof call->text - 1);
-    call->text[sizeof call->text - 1] = '\0';
+    snprintf(call->text, sizeof call->text, "%s", text);
     xm_link_remove(&call->link);
     pthread_cond_signal(&call->changed);
 }
@@ -40,7 +40,7 @@ void xm_session_give_up(int error, const char *text) {
         return;
     session->failures++;
     session->failure = error;
-    strncpy(session->failure_text, text, sizeof session->failure_text - 1);
+    snprintf(session->failure_text, sizeof session->failure_text, "%s", text);
     xm_calls_wake();
 }
 

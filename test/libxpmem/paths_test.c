@@ -1,5 +1,7 @@
 /* Where the service is looked for. */
 
+#include <sys/prctl.h>
+
 #include "../../native/libxpmem/paths.h"
 #include "fake.h"
 
@@ -30,9 +32,10 @@ static struct xm_paths find(const char *runtime, const char *xdg, const char *pa
         }                                                                                          \
     } while (0)
 
-static void become_plain_user(void) {
-    if (geteuid() == 0)
-        CHECK_EQUAL(seteuid(65534), 0);
+static void become(uid_t uid) {
+    CHECK_EQUAL(seteuid(uid), 0);
+    /* The leak checker must be able to look at this process. */
+    CHECK_EQUAL(prctl(PR_SET_DUMPABLE, 1), 0);
 }
 
 static void a_named_directory_is_taken(void) {
@@ -94,12 +97,14 @@ static void root_has_a_directory_of_the_machine(void) {
 
 static void a_user_has_one_in_the_user_s_runtime_directory_or_tmp(void) {
     char expected[64];
-    become_plain_user();
+    if (geteuid() == 0)
+        become(65534);
     CHECK_TEXT(find(NULL, "/xdg/", NULL).directory, "/xdg/xpmem");
     snprintf(expected, sizeof expected, "/tmp/xpmem-%u", (unsigned)geteuid());
     CHECK_TEXT(find(NULL, NULL, NULL).directory, expected);
     CHECK_TEXT(find("", "", NULL).directory, expected);
     CHECK(find(NULL, "", NULL).is_default);
+    become(getuid());
 }
 
 static void a_default_directory_that_others_could_have_made_is_EACCES(void) {
@@ -119,13 +124,13 @@ static void a_default_directory_that_others_could_have_made_is_EACCES(void) {
     if (geteuid() == 0) {
         CHECK_EQUAL(chown(paths.directory, 65534, 65534), 0);
         CHECK_EQUAL(xm_paths_check(&paths), -EACCES);
-        CHECK_EQUAL(seteuid(65534), 0);
+        become(65534);
         CHECK_EQUAL(xm_paths_check(&paths), 0);
-        CHECK_EQUAL(seteuid(0), 0);
+        become(0);
         CHECK_EQUAL(chown(paths.directory, 0, 0), 0);
-        CHECK_EQUAL(seteuid(65534), 0);
+        become(65534);
         CHECK_EQUAL(xm_paths_check(&paths), 0);
-        CHECK_EQUAL(seteuid(0), 0);
+        become(0);
     }
     CHECK_EQUAL(rmdir(paths.directory), 0);
     CHECK_EQUAL(xm_paths_check(&paths), 0);
