@@ -151,6 +151,9 @@ static int move_chunk(const struct xm_conversion *c, const struct scratch *scrat
     else if (error == 0)
         error = copy_pages(scratch, (const char *)(uintptr_t)address, length, c->into,
                            c->into_offset + at, page);
+    /* Once more, at the last moment: it fails if the program has mapped something else there. */
+    if (error == 0)
+        error = xm_userfault_protect(userfault, address, length, true);
     if (error == 0)
         error = map_over(c, at, length);
     /* The memory under a failure is thawed; under a success it is no longer registered. */
