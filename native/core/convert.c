@@ -59,6 +59,9 @@ static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *sc
         error = copy_data(c, scratch, at, length);
     else if (error == 0)
         error = xm_copy_pages(scratch, address, length, c->into, c->into_offset + at);
+    /* Once more, at the last moment: it fails if the program has mapped something else there. */
+    if (error == 0)
+        error = xm_userfault_protect(userfault, address, length, true);
     if (error == 0)
         error = xm_map_over(c, at, length);
     /* The memory under a failure is thawed; under a success it is no longer registered. */

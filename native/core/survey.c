@@ -139,10 +139,17 @@ static bool add_piece(struct xm_survey *survey, const struct xm_piece *piece, si
     return true;
 }
 
-/* What is moved with a piece stays off xpmem's own memory, off the page that grows, and off stacks
- * where they must stay. */
-static void set_bounds(struct xm_survey *survey, struct xm_piece *piece, const struct xm_vma *vma,
-                       struct xm_bounds bounds) {
+/*
+ * What is moved with a piece: only of the heap, which stays where it is while the piece is in use,
+ * is it more than the piece. Elsewhere the program may unmap its neighbours at any moment, and map
+ * something in their place, over which the memfd would be mapped then.
+ */
+static void set_bounds(const struct xm_survey *survey, struct xm_piece *piece,
+                       const struct xm_vma *vma, struct xm_bounds bounds) {
+    piece->low = piece->address;
+    piece->high = piece->address + piece->length;
+    if (piece->kind != XM_PIECE_ANONYMOUS || strcmp(vma->name, "[heap]") != 0)
+        return;
     piece->low = vma->start > bounds.low ? vma->start : bounds.low;
     piece->high = vma->end < bounds.high ? vma->end : bounds.high;
     for (size_t i = 0; i < XM_SURVEY_OWN; i++) {
@@ -152,18 +159,6 @@ static void set_bounds(struct xm_survey *survey, struct xm_piece *piece, const s
             piece->low = own_end;
         if (own > piece->address && own < piece->high)
             piece->high = own;
-    }
-    uint64_t stack = survey->stack_low + xm_page_size();
-    if (vma->start == survey->stack_low && piece->low < stack && piece->address >= stack)
-        piece->low = stack;
-    /* Neighbours in a file may lie beyond its end. */
-    bool alone =
-        piece->kind == XM_PIECE_FILE ||
-        (piece->kind == XM_PIECE_ANONYMOUS && !survey->patient &&
-         xm_stack_of_thread(vma, vma->start, vma->end, survey->tasks, sizeof survey->tasks));
-    if (alone) {
-        piece->low = piece->address;
-        piece->high = piece->address + piece->length;
     }
 }
 
