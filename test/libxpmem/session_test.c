@@ -46,6 +46,28 @@ static void make_says_what_is_offered(void) {
     fake_stop(&fake);
 }
 
+static void a_removed_segment_is_offered_no_more(void) {
+    void *memory = map_private(PAGE);
+    static const uint32_t refusals[] = {0, ENOENT, ETIMEDOUT};
+    fake_start(&fake);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        struct job remove = {.call = JOB_REMOVE, .id = (int64_t)(5 + i)};
+        make_segment(&fake, memory, PAGE, 5 + i);
+        job_start(&remove);
+        fake_receive(&fake, XM_CODE_REMOVE);
+        CHECK_EQUAL(fake.message.remove.segid, 5 + i);
+        CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, PAGE), 1);
+        if (refusals[i] == 0)
+            fake_done(&fake, fake.message.header.request);
+        else
+            fake_fail(&fake, fake.message.header.request, refusals[i]);
+        CHECK_EQUAL(job_end(&remove), refusals[i] == 0 ? 0 : -1);
+        CHECK_EQUAL(remove.error, refusals[i]);
+        CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, PAGE), 0);
+    }
+    fake_stop(&fake);
+}
+
 static void a_refusal_is_the_errno_of_the_call(void) {
     struct job get = {.call = JOB_GET, .id = 4};
     void *memory = map_private(PAGE);
@@ -450,6 +472,7 @@ static void a_forked_child_has_a_session_of_its_own(void) {
 int main(void) {
     RUN_ALONE(version_is_that_of_the_interface);
     RUN_ALONE(make_says_what_is_offered);
+    RUN_ALONE(a_removed_segment_is_offered_no_more);
     RUN_ALONE(a_refusal_is_the_errno_of_the_call);
     RUN_ALONE(calls_of_eight_threads_are_answered_in_any_order);
     RUN_ALONE(a_call_that_waits_does_not_hold_up_others);
