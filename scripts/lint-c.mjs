@@ -14,6 +14,7 @@ const folders = [
   { folder: 'native', pattern: /\.[ch]$/ },
   { folder: 'bench/limits', pattern: /\.c$/ },
   { folder: 'test/native', pattern: /\.[ch]$/ },
+  { folder: 'test/conformance/c-actor', pattern: /\.[ch]$/ },
   { folder: 'test/libxpmem', pattern: /\.[ch]$/ },
 ]
 const generated = join('native', 'core', 'wire.h')

@@ -1,25 +1,45 @@
 /**
  * Runs the whole suite and then looks whether it left anything behind: a process, a file, a socket.
- * `node scripts/test.mjs [name…]` runs the test files whose path contains one of the names.
+ * `node scripts/test.mjs [name…]` runs the test files whose path contains one of the names. With
+ * XPMEM_TEST_SANITIZE (address,undefined or thread) libxpmem and the C processes of the tests are
+ * compiled so, and only the tests that have such processes run.
  */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const testMinutes = 20
+const suiteMinutes = 40
+/** The runner's timeout is of files and of tests alike. */
+const fileMinutes = 10
 const wanted = process.argv.slice(2)
+
+const sanitize = process.env.XPMEM_TEST_SANITIZE ?? ''
+
+/** Test files that start C processes. */
+const withC = /^(conformance|stress|examples\/python)/
 
 const files = readdirSync(join(root, 'dist/test'), { recursive: true })
   .filter((name) => name.endsWith('.test.js') && (wanted.length === 0 || wanted.some((part) => name.includes(part))))
+  .filter((name) => sanitize === '' || /^(conformance|stress)/.test(name))
   .map((name) => join(root, 'dist/test', name))
   .sort()
 if (files.length === 0) {
   console.error(`no test file matches ${wanted.join(' ')}`)
   process.exit(1)
 }
+
+/** libxpmem and the C process that the tests drive. */
+function buildC() {
+  const args = ['-C', join(root, 'test/conformance/c-actor'), '--silent', `SANITIZE=${sanitize || 'none'}`]
+  const { status, error } = spawnSync('make', args, { stdio: 'inherit' })
+  if (error) throw error
+  if (status !== 0) process.exit(status ?? 1)
+}
+
+if (files.some((name) => withC.test(relative(join(root, 'dist/test'), name)))) buildC()
 
 // Everything the suite makes lies here, and every process it starts carries the mark.
 const scratch = mkdtempSync(join(tmpdir(), 'xpmem-test-'))
@@ -42,14 +62,15 @@ function leftProcesses() {
 }
 
 function run() {
-  const options = ['--test', '--test-timeout=120000', '--test-concurrency=2', '--test-reporter=spec', '--expose-gc']
+  const timeout = `--test-timeout=${fileMinutes * 60_000}`
+  const options = ['--test', timeout, '--test-concurrency=2', '--test-reporter=spec', '--expose-gc']
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...options, ...files], { cwd: root, env, stdio: 'inherit' })
     const watchdog = setTimeout(() => {
-      console.error(`the suite hangs after ${testMinutes} minutes; still running:`)
+      console.error(`the suite hangs after ${suiteMinutes} minutes; still running:`)
       for (const { pid, command } of leftProcesses()) console.error(`  ${pid} ${command}`)
       child.kill('SIGKILL')
-    }, testMinutes * 60_000)
+    }, suiteMinutes * 60_000)
     child.once('exit', (code) => {
       clearTimeout(watchdog)
       resolve(code ?? 1)

@@ -67,7 +67,7 @@ static struct xm_share *prepare(struct xm_agent *agent) {
     struct xm_userfault_ability ability;
     xm_userfault_query(&ability);
     share->survey.own[0] = (struct xm_span){(uintptr_t)agent->arena, sizeof *agent->arena};
-    share->survey.stacks = ability.mode == XM_USERFAULT_FULL;
+    share->survey.patient = ability.mode == XM_USERFAULT_FULL;
     share->features = ability.features;
     return share;
 }

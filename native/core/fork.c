@@ -49,8 +49,10 @@ static bool within_own_fork(void) {
 }
 
 static int open_maps(struct xm_maps *maps) {
-    return xm_keeper_there() ? xm_keeper_maps(maps, current.maps, sizeof current.maps)
-                             : xm_maps_open(maps, current.maps, sizeof current.maps);
+    int error = xm_keeper_there() ? xm_keeper_maps(maps, current.maps, sizeof current.maps)
+                                  : xm_maps_open(maps, current.maps, sizeof current.maps);
+    maps->fresh = true;
+    return error;
 }
 
 static void close_maps(struct xm_maps *maps) {
@@ -65,8 +67,8 @@ static void close_maps(struct xm_maps *maps) {
 static void part(const struct xm_vma *vma, const struct xm_file *file) {
     uint64_t length = vma->end - vma->start;
     int error = xm_keeper_there() ? xm_keeper_part(vma, file) : -ENOTSUP;
-    /* Armed memory stays shared until the child maps it. */
-    if (error == 0 || error == -EBUSY)
+    /* Armed memory stays shared until the child maps it; what was replaced is none of ours. */
+    if (error == 0 || error == -EBUSY || error == -ENOENT)
         return;
     if (syscall(SYS_mmap, vma->start, length, vma->protection,
                 MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file->descriptor,
@@ -141,13 +143,14 @@ static void after_fork_in_parent(void) {
         return;
     if (current.withheld)
         each_moved(give_again);
+    bool kept = current.moved && xm_keeper_there();
+    if (kept)
+        xm_keeper_await_child();
     /* Other threads may go on with all but conversions. */
     xm_unlock();
     if (current.moved) {
-        if (xm_keeper_there())
-            xm_keeper_await_child();
         await_child();
-        if (xm_keeper_there())
+        if (kept)
             xm_keeper_merge();
         xm_lock();
         xm_files_unpin();

@@ -127,7 +127,8 @@ void xm_keeper_begin(void) {
 int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity) {
     if (lseek(keeper->maps, 0, SEEK_SET) != 0)
         return -errno;
-    *maps = (struct xm_maps){.descriptor = keeper->maps, .buffer = buffer, .capacity = capacity};
+    *maps = (struct xm_maps){
+        .descriptor = keeper->maps, .buffer = buffer, .capacity = capacity, .fresh = true};
     return 0;
 }
 
@@ -147,34 +148,64 @@ static int map_watched(const struct xm_vma *vma, int descriptor, uint64_t *addre
     return error;
 }
 
-int xm_keeper_part(const struct xm_vma *vma, const struct xm_file *file) {
+/*
+ * Registers the mapping that is to be replaced, which shows two things: that nobody else answers
+ * its faults, and, as long as it is registered, that the program has not replaced it.
+ */
+static int claim(const struct xm_vma *vma) {
+    return xm_userfault_register(keeper->userfault, vma->start, vma->end - vma->start,
+                                 XM_REGISTER_WP, NULL);
+}
+
+static int replace(const struct xm_vma *vma, uint64_t spare) {
     uint64_t length = vma->end - vma->start;
-    uint64_t spare = 0;
-    int error = xm_userfault_register(keeper->userfault, vma->start, length, XM_REGISTER_WP, NULL);
-    if (error == 0)
-        error = xm_userfault_unregister(keeper->userfault, vma->start, length);
-    if (error == -EBUSY)
+    int error = xm_userfault_protect(keeper->userfault, vma->start, length, false);
+    if (error != 0)
         return error;
+    return syscall(SYS_mremap, spare, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma->start) ==
+                   -1
+               ? -errno
+               : 0;
+}
+
+/* Notes a mapping, so that it is merged. Whether there was room. */
+static struct xm_keeper_range *note(const struct xm_vma *vma, const struct xm_file *file,
+                                    bool watched) {
     if (keeper->range_count == XM_KEEPER_RANGES)
-        return -ENOSPC;
+        return NULL;
     struct xm_keeper_range *range = &keeper->ranges[keeper->range_count];
     *range = (struct xm_keeper_range){.start = vma->start,
                                       .end = vma->end,
                                       .file_offset = vma->file_offset,
                                       .device = file->device,
                                       .inode = file->inode,
-                                      .descriptor = file->descriptor};
-    error = keeper->watches ? map_watched(vma, file->descriptor, &spare) : -ENOTSUP;
-    range->watched = error == 0;
+                                      .descriptor = file->descriptor,
+                                      .watched = watched};
     /* It is there before its faults come. */
     __atomic_store_n(&keeper->range_count, keeper->range_count + 1, __ATOMIC_RELEASE);
-    if (error != 0)
+    return range;
+}
+
+int xm_keeper_part(const struct xm_vma *vma, const struct xm_file *file) {
+    uint64_t length = vma->end - vma->start;
+    uint64_t spare = 0;
+    int error = claim(vma);
+    if (error == -EBUSY)
         return error;
-    if (syscall(SYS_mremap, spare, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma->start) != -1)
+    if (error == 0)
+        error = keeper->watches ? map_watched(vma, file->descriptor, &spare) : -ENOTSUP;
+    struct xm_keeper_range *range = note(vma, file, error == 0);
+    if (error == 0 && range != NULL)
+        error = replace(vma, spare);
+    else
+        error = error == 0 ? -ENOSPC : error;
+    if (error == 0)
         return 0;
-    error = -errno;
-    range->watched = false;
-    (void)syscall(SYS_munmap, spare, length);
+    if (range != NULL)
+        range->watched = false;
+    (void)xm_userfault_unregister(keeper->userfault, vma->start, length);
+    if (spare != 0)
+        (void)syscall(SYS_munmap, spare, length);
     return error;
 }
 

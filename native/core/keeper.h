@@ -39,8 +39,8 @@ void xm_keeper_begin(void);
 int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity);
 /*
  * Maps a shared mapping of moved memory privately, without any moment in which a store would go
- * unnoticed. 0; -EBUSY if someone else answers its faults; or another negative errno, after which
- * it is as it was.
+ * unnoticed. 0; -EBUSY if someone else answers its faults; -ENOENT if something else is mapped there
+ * by now; or another negative errno, after which it is as it was.
  */
 int xm_keeper_part(const struct xm_vma *vma, const struct xm_file *file);
 /* The thread does nothing now but wait for the child. */

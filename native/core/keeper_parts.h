@@ -13,6 +13,8 @@
 #define XM_KEEPER_RANGES 65536
 
 enum xm_keeper_phase {
+    /* There is no fork. The thread itself comes back to this when all is merged. */
+    XM_KEEPER_IDLE,
     /* The thread that forks may wait for others. */
     XM_KEEPER_FORKING,
     /* It waits for the child only. */

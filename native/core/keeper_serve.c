@@ -151,30 +151,32 @@ XM_UNWATCHED static bool forker_sleeps(const struct xm_keeper *k) {
     return got < 1 || got + 1 >= (long)sizeof text || text[got + 1] == 'S';
 }
 
+/* Whether the thread that forks waits for something else than us, maybe for one that we hold. */
+XM_UNWATCHED static bool forker_is_stuck(const struct xm_keeper *k) {
+    struct pollfd faults = {k->userfault, POLLIN, 0};
+    struct timespec now = {0, 0};
+    /* In this order: it tells of the phase, and its faults are there, before it sleeps. */
+    return forker_sleeps(k) && __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
+           syscall(SYS_ppoll, &faults, 1, &now, NULL, 0) == 0;
+}
+
+XM_UNWATCHED static void wake_all(const struct xm_keeper *k) {
+    for (size_t i = 0; i < k->range_count; i++)
+        wake(k, k->ranges[i].start, k->ranges[i].end - k->ranges[i].start);
+}
+
 XM_UNWATCHED void xm_keeper_serve(struct xm_keeper *k) {
-    struct timespec tick = {0, 1000000};
     bool holds = false;
     bool all = false;
     for (unsigned held_ms = 0;;) {
         struct pollfd watched[2] = {{k->bell, POLLIN, 0}, {k->userfault, POLLIN, 0}};
-        struct timespec wait = tick;
-        long ready = syscall(SYS_ppoll, watched, 2, holds && !all ? &wait : NULL, NULL, 0);
+        struct timespec tick = {0, 1000000};
+        long ready = syscall(SYS_ppoll, watched, 2, holds && !all ? &tick : NULL, NULL, 0);
         if (ready > 0 && watched[0].revents != 0)
             return;
-        if (ready == 0)
-            held_ms++;
-        bool asleep = ready == 0 &&
-                      __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
-                      forker_sleeps(k);
-        /* A fault of its own comes before its sleep, so after a look at the faults it is known
-         * whether it sleeps for one. */
-        struct pollfd faults = {k->userfault, POLLIN, 0};
-        struct timespec now = {0, 0};
-        asleep = asleep && syscall(SYS_ppoll, &faults, 1, &now, NULL, 0) == 0;
-        if (holds && !all && (asleep || held_ms >= LONGEST_HOLD_MS)) {
+        if (ready == 0 && (++held_ms >= LONGEST_HOLD_MS || forker_is_stuck(k))) {
             all = true;
-            for (size_t i = 0; i < k->range_count; i++)
-                wake(k, k->ranges[i].start, k->ranges[i].end - k->ranges[i].start);
+            wake_all(k);
         }
         holds = xm_keeper_read(k, true, all) || holds;
     }

@@ -109,6 +109,7 @@ static void merge_all(struct xm_keeper *k) {
         k->watches = false;
 }
 
+/* While a fork goes on nothing but this is waited for. */
 XM_UNWATCHED static int await_phase(struct xm_keeper *k) {
     uint64_t rung;
     while (syscall(SYS_read, k->bell, &rung, sizeof rung) < 0 && errno == EINTR)
@@ -116,19 +117,25 @@ XM_UNWATCHED static int await_phase(struct xm_keeper *k) {
     return __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE);
 }
 
-void *xm_keeper_main(void *argument) {
-    struct xm_keeper *k = argument;
-    pthread_setname_np(pthread_self(), "xpmem-keeper");
-    for (;;) {
-        int phase = await_phase(k);
-        if (phase == XM_KEEPER_ENDING)
-            return NULL;
-        if (phase != XM_KEEPER_MERGING) {
-            xm_keeper_serve(k);
-            continue;
-        }
+static void merge(struct xm_keeper *k) {
+    /* For what the forking thread wrote before. */
+    if (__atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_MERGING)
         merge_all(k);
-        __atomic_store_n(&k->merged, 1, __ATOMIC_RELEASE);
-        (void)xm_futex_wake(&k->merged, 1);
+    /* Before the next fork can begin: the bell may have rung twice for this one. */
+    __atomic_store_n(&k->phase, XM_KEEPER_IDLE, __ATOMIC_RELEASE);
+    __atomic_store_n(&k->merged, 1, __ATOMIC_RELEASE);
+    (void)xm_futex_wake(&k->merged, 1);
+}
+
+XM_UNWATCHED void *xm_keeper_main(void *argument) {
+    struct xm_keeper *k = argument;
+    int phase;
+    pthread_setname_np(pthread_self(), "xpmem-keeper");
+    while ((phase = await_phase(k)) != XM_KEEPER_ENDING) {
+        if (phase == XM_KEEPER_MERGING)
+            merge(k);
+        else if (phase != XM_KEEPER_IDLE)
+            xm_keeper_serve(k);
     }
+    return NULL;
 }

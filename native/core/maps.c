@@ -30,6 +30,12 @@ void xm_maps_close(struct xm_maps *maps) {
     close(maps->descriptor);
 }
 
+/*
+ * The start of a line that has all but the name. The kernel makes lines as they are read: while the
+ * rest of one is still to be read, the next is not made.
+ */
+#define FIELDS_BYTES 72
+
 /* Moves what is left to the buffer's start and reads on. Bytes read, 0 at the end, or -errno. */
 static ssize_t fill(struct xm_maps *maps) {
     memmove(maps->buffer, maps->buffer + maps->begin, maps->end - maps->begin);
@@ -39,6 +45,8 @@ static ssize_t fill(struct xm_maps *maps) {
     size_t room = maps->capacity - 1 - maps->end;
     if (room == 0)
         return 0;
+    if (maps->fresh)
+        room = maps->end < FIELDS_BYTES ? FIELDS_BYTES - maps->end : FIELDS_BYTES;
     ssize_t got;
     do {
         got = read(maps->descriptor, maps->buffer + maps->end, room);
@@ -64,16 +72,17 @@ static int next_line(struct xm_maps *maps, char **line) {
                 continue;
             return 1;
         }
-        ssize_t got = fill(maps);
+        bool enough = maps->fresh && maps->end - maps->begin >= FIELDS_BYTES;
+        ssize_t got = enough ? 0 : fill(maps);
         if (got < 0)
             return (int)got;
         if (got > 0)
             continue;
-        if (maps->end == 0)
+        if (maps->end == maps->begin)
             return 0;
-        /* A line longer than the buffer: its start is all that matters. */
+        /* A line longer than is wanted: its start is all that matters. */
         maps->buffer[maps->end] = '\0';
-        *line = maps->buffer;
+        *line = maps->buffer + maps->begin;
         maps->begin = maps->end;
         bool rest = maps->skipping;
         maps->skipping = true;

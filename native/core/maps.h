@@ -34,6 +34,8 @@ struct xm_maps {
     size_t begin;
     size_t end;
     bool skipping;
+    /* Each mapping as it is when it is returned, not some time before; most of its name is cut. */
+    bool fresh;
 };
 
 /* 0 or a negative errno. */

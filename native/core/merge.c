@@ -219,6 +219,9 @@ static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
         error = rouse(m, chunk);
     if (error == 0)
         error = recorded ? write_recorded(m, space, chunk) : write_copies(m, space, chunk);
+    /* Once more, at the last moment: it fails if the program has mapped something else there. */
+    if (error == 0)
+        error = protect(m, chunk->address, chunk->length, true);
     if (error == 0)
         error = map_shared(m, chunk);
     (void)xm_userfault_wake(m->userfault, chunk->address, chunk->length);
@@ -227,7 +230,10 @@ static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
 
 int xm_merge(const struct xm_merge *m, struct xm_merge_space *space) {
     uint64_t done = 0;
-    int error = xm_userfault_register(m->userfault, m->address, m->length, XM_REGISTER_WP, NULL);
+    /* What is recorded is registered since it was parted; if it is not, it was replaced. */
+    int error = m->snapshot >= 0 ? 0
+                                 : xm_userfault_register(m->userfault, m->address, m->length,
+                                                         XM_REGISTER_WP, NULL);
     /* To be read; stores end the thread as before. */
     if (error == 0 && (m->protection & PROT_READ) == 0 &&
         syscall(SYS_mprotect, m->address, m->length, PROT_READ) != 0)

@@ -6,6 +6,7 @@
 
 #include "agent.h"
 #include "convert.h"
+#include "convert_file.h"
 #include "keeper.h"
 #include "lock.h"
 #include "memory.h"
@@ -16,9 +17,11 @@
  */
 #define ROOM_BYTES (UINT64_C(1) << 40)
 
-static int convert(struct xm_share *share, const struct xm_conversion *conversion) {
+static int convert(struct xm_share *share, const struct xm_conversion *conversion,
+                   enum xm_piece_kind kind) {
     uint64_t end = conversion->address + conversion->length;
-    int error = xm_convert(conversion, share->features);
+    int error = kind == XM_PIECE_FILE ? xm_convert_file(conversion, share->features)
+                                      : xm_convert(conversion, share->features);
     if (error == -ENOTSUP)
         return xm_survey_fail(&share->survey, error, conversion->address, end,
                               "moving live memory needs a write-protecting userfaultfd, which this "
@@ -75,7 +78,7 @@ static int move_piece(struct xm_share *share, struct xm_offer *offer, struct xm_
                                        .from = -1,
                                        .into = growth->file->descriptor,
                                        .into_offset = growth->file_offset};
-    error = convert(share, &conversion);
+    error = convert(share, &conversion, piece->kind);
     if (error != 0)
         return error;
     piece->file = xm_file_hold(growth->file->device, growth->file->inode);
@@ -137,7 +140,7 @@ static bool moves(const struct xm_survey *survey) {
     bool some = false;
     for (size_t i = 0; i < survey->piece_count; i++) {
         const struct xm_piece *piece = &survey->pieces[i];
-        some = some || piece->kind == XM_PIECE_ANONYMOUS ||
+        some = some || xm_piece_moves(piece) ||
                (piece->file != NULL && piece->file->kind == XM_FILE_MOVED);
     }
     return some;
@@ -157,7 +160,7 @@ static int share_pieces(struct xm_share *share, struct xm_offer *offer,
     for (size_t i = 0; i < share->survey.piece_count; i++) {
         struct xm_piece *piece = &share->survey.pieces[i];
         uint64_t whole = piece->length;
-        if (piece->kind == XM_PIECE_ANONYMOUS) {
+        if (xm_piece_moves(piece)) {
             if (moved != 0 && moved >= request->most)
                 return 0;
             int error = move_piece(share, offer, piece, request, &moved);
@@ -221,7 +224,7 @@ static int move_all(struct xm_share *share, uint64_t address, uint64_t end) {
                                            .from_offset = piece->file_offset,
                                            .into = fresh->descriptor,
                                            .into_offset = piece->file_offset};
-        error = convert(share, &conversion);
+        error = convert(share, &conversion, piece->kind);
     }
     for (size_t i = 0; i < XM_SURVEY_FILES; i++)
         xm_file_release(renewed[i]);

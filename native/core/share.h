@@ -39,9 +39,9 @@ struct xm_share_request {
 
 /*
  * Shares a range of an offer, or as much from its start as one answer has room for, or as `most`
- * allows. Of memory that is moved whole chunks are, so that the next request finds its neighbours
- * moved. 0 or a negative errno with `survey.text`: -EFAULT where nothing or something unfit is
- * mapped. Call xm_share_end in any case.
+ * allows. Of the heap whole chunks are moved, so that the next request finds its neighbours moved.
+ * 0 or a negative errno with `survey.text`: -EFAULT where nothing or something unfit is mapped.
+ * Call xm_share_end in any case.
  */
 int xm_share(struct xm_share *share, struct xm_offer *offer,
              const struct xm_share_request *request);

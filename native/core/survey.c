@@ -51,6 +51,19 @@ static struct xm_file *find_file(struct xm_survey *survey, const struct xm_vma *
     return file;
 }
 
+/* Why a private mapping of a file cannot be shared, or NULL; fills in the piece's kind. */
+static const char *judge_file(const struct xm_survey *survey, const struct xm_vma *vma,
+                              struct xm_piece *piece) {
+    if (vma->inode == 0)
+        return "this is the kernel's own memory";
+    if ((vma->protection & PROT_EXEC) != 0)
+        return "this is a program's text";
+    if ((vma->protection & PROT_WRITE) != 0 && !survey->patient)
+        return "this is a data segment, which only a process can move that has a full userfaultfd";
+    piece->kind = XM_PIECE_FILE;
+    return NULL;
+}
+
 /* Why a private mapping cannot be shared, or NULL; fills in the piece's kind and file. */
 static const char *judge_private(struct xm_survey *survey, const struct xm_vma *vma,
                                  struct xm_piece *piece) {
@@ -59,8 +72,8 @@ static const char *judge_private(struct xm_survey *survey, const struct xm_vma *
     piece->kind = piece->file != NULL ? XM_PIECE_PARTED : XM_PIECE_ANONYMOUS;
     /* A child of a fork does not know the memfds of its parent. */
     if (piece->file == NULL && !xm_vma_anonymous(vma) && !is_memfd(vma))
-        return "a file is mapped here; only anonymous memory can be shared";
-    if (!survey->stacks &&
+        return judge_file(survey, vma, piece);
+    if (!survey->patient &&
         (strncmp(vma->name, "[stack", 6) == 0 ||
          xm_stack_of_thread(vma, piece->address, end, survey->tasks, sizeof survey->tasks)))
         return "this is a thread's stack, which only a process can move that has a full "
@@ -104,9 +117,13 @@ static const char *judge(struct xm_survey *survey, const struct xm_vma *vma,
     return why;
 }
 
+bool xm_piece_moves(const struct xm_piece *piece) {
+    return piece->kind == XM_PIECE_ANONYMOUS || piece->kind == XM_PIECE_FILE;
+}
+
 /* False: an answer has no room for it. Each piece that is moved may need a memfd of its own. */
 static bool add_piece(struct xm_survey *survey, const struct xm_piece *piece, size_t *to_move) {
-    bool moves = piece->kind == XM_PIECE_ANONYMOUS;
+    bool moves = xm_piece_moves(piece);
     bool room = survey->piece_count < XM_SURVEY_PIECES &&
                 survey->file_count + *to_move + (moves ? 1 : 0) <= XM_SURVEY_FILES;
     if (!room) {
@@ -122,10 +139,17 @@ static bool add_piece(struct xm_survey *survey, const struct xm_piece *piece, si
     return true;
 }
 
-/* What is moved with a piece stays off xpmem's own memory, off the page that grows, and off stacks
- * where they must stay. */
-static void set_bounds(struct xm_survey *survey, struct xm_piece *piece, const struct xm_vma *vma,
-                       struct xm_bounds bounds) {
+/*
+ * What is moved with a piece: only of the heap, which stays where it is while the piece is in use,
+ * is it more than the piece. Elsewhere the program may unmap its neighbours at any moment, and map
+ * something in their place, over which the memfd would be mapped then.
+ */
+static void set_bounds(const struct xm_survey *survey, struct xm_piece *piece,
+                       const struct xm_vma *vma, struct xm_bounds bounds) {
+    piece->low = piece->address;
+    piece->high = piece->address + piece->length;
+    if (piece->kind != XM_PIECE_ANONYMOUS || strcmp(vma->name, "[heap]") != 0)
+        return;
     piece->low = vma->start > bounds.low ? vma->start : bounds.low;
     piece->high = vma->end < bounds.high ? vma->end : bounds.high;
     for (size_t i = 0; i < XM_SURVEY_OWN; i++) {
@@ -135,14 +159,6 @@ static void set_bounds(struct xm_survey *survey, struct xm_piece *piece, const s
             piece->low = own_end;
         if (own > piece->address && own < piece->high)
             piece->high = own;
-    }
-    uint64_t stack = survey->stack_low + xm_page_size();
-    if (vma->start == survey->stack_low && piece->low < stack && piece->address >= stack)
-        piece->low = stack;
-    if (piece->kind == XM_PIECE_ANONYMOUS && !survey->stacks &&
-        xm_stack_of_thread(vma, vma->start, vma->end, survey->tasks, sizeof survey->tasks)) {
-        piece->low = piece->address;
-        piece->high = piece->address + piece->length;
     }
 }
 

@@ -26,6 +26,8 @@ enum xm_piece_kind {
     XM_PIECE_PARTED,
     /* Private memory with no file under it, or a copy that a forked child has of its parent's. */
     XM_PIECE_ANONYMOUS,
+    /* A private mapping of a file: a data segment, say. */
+    XM_PIECE_FILE,
     /* Nothing that could be read. */
     XM_PIECE_HOLE,
 };
@@ -59,8 +61,9 @@ struct xm_survey {
     /* Memory of xpmem's own threads, which they need while a range is frozen: the caller's and the
      * keeper's. */
     struct xm_span own[XM_SURVEY_OWN];
-    /* Whether stacks may be moved: a system call that stores to a frozen page waits. */
-    bool stacks;
+    /* A system call that touches a frozen page waits. Otherwise memory stays where it is that could
+     * not do without: stacks, and data in which the C library has locks. */
+    bool patient;
 
     struct xm_piece pieces[XM_SURVEY_PIECES];
     size_t piece_count;
@@ -75,6 +78,9 @@ struct xm_survey {
     uint64_t stack_low;
     char tasks[4096];
 };
+
+/* Whether it has to be moved to be shared. */
+bool xm_piece_moves(const struct xm_piece *piece);
 
 /* Pieces from `low` to `high` may be moved together. */
 struct xm_bounds {

@@ -29,6 +29,7 @@ import {
   wait,
 } from '../../src/index.js'
 import { kernel } from '../../src/kernel/index.js'
+import { attachDefaults, conformanceCalls, WasmMemory } from './actor-conformance.js'
 import { until } from './until.js'
 
 const things = new Map<number, unknown>()
@@ -54,18 +55,9 @@ function tell(event: string): void {
 function bytesOf(handle: number): Uint8Array {
   const found = things.get(handle)
   if (found instanceof Attachment) return new Uint8Array(found.buffer)
-  if (found instanceof WebAssemblyMemory) return new Uint8Array(found.buffer)
+  if (found instanceof WasmMemory) return new Uint8Array(found.buffer)
   return new Uint8Array(found as ArrayBuffer)
 }
-
-/** The global, whose types are not everywhere. */
-const WebAssemblyMemory = (
-  globalThis as unknown as {
-    WebAssembly: {
-      Memory: new (options: { initial: number; maximum?: number; shared?: boolean }) => { buffer: ArrayBufferLike }
-    }
-  }
-).WebAssembly.Memory
 
 interface Mapping {
   readonly start: bigint
@@ -135,7 +127,13 @@ let passing = -1
 
 const collect = () => (globalThis as unknown as { gc(): void }).gc()
 
+const offer = (segment: Segment) => ({ handle: keep(segment), segid: segment.segid as bigint })
+
 const calls = {
+  ...conformanceCalls({ partition: () => partition, keep, bytesOf, offer }),
+  keepOnOwnerExit() {
+    attachDefaults.onOwnerExit = 'keep'
+  },
   become(uid: number, gid: number, groups: number[]) {
     setgroups?.(groups)
     setgid?.(gid)
@@ -147,14 +145,12 @@ const calls = {
     partition.on('reconnected', () => tell('reconnected'))
   },
   allocate: (length: number) => keep(partition.allocate(length)),
-  wasm: (pages: number) => keep(new WebAssemblyMemory({ initial: pages })),
+  wasm: (pages: number) => keep(new WasmMemory({ initial: pages })),
   async make(memory: number, options?: MakeOptions) {
-    const segment = await partition.make(things.get(memory) as ArrayBuffer, options)
-    return { handle: keep(segment), segid: segment.segid as bigint }
+    return offer(await partition.make(things.get(memory) as ArrayBuffer, options))
   },
   async makeRange(address: bigint, length: number, options?: MakeOptions) {
-    const segment = await partition.make({ address, length }, options)
-    return { handle: keep(segment), segid: segment.segid as bigint }
+    return offer(await partition.make({ address, length }, options))
   },
   /** An address with nothing mapped in the bytes after it, well away from what is. */
   hole(length: number) {
@@ -177,7 +173,7 @@ const calls = {
     }
   },
   async attach(permit: number, options?: AttachOptions) {
-    const attachment = await thing(permit, Permit).attach(options)
+    const attachment = await thing(permit, Permit).attach({ ...attachDefaults, ...options })
     const handle = keep(attachment)
     attachment.on('revoked', (why) => tell(`revoked:${handle}:${why}`))
     return handle

@@ -25,6 +25,7 @@ interface Reply {
 export type Handle = number
 
 export class Actor {
+  readonly language = 'TypeScript'
   readonly child: ChildProcess
   readonly exited: Promise<unknown>
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
@@ -68,6 +69,10 @@ export class Actor {
     })
   }
 
+  signal(name: NodeJS.Signals): void {
+    this.child.kill(name)
+  }
+
   /** Ends it with a signal and waits for its end. */
   async end(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     this.child.kill(signal)
@@ -85,7 +90,8 @@ export interface ActorOptions {
   readonly groups?: number[]
 }
 
-function openToEverybody(directory: string): void {
+/** Lets other users reach what lies in a test's directory. */
+export function openToEverybody(directory: string): void {
   chmodSync(directory, 0o755)
   chmodSync(dirname(directory), 0o755)
 }

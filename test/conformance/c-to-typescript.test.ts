@@ -1,0 +1,3 @@
+import { runFace } from './run-face.js'
+
+runFace('C to TypeScript')
