@@ -1,21 +1,22 @@
 /** C programs over libxpmem, with the real service. */
 import assert from 'node:assert/strict'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { Partition } from '../../src/index.js'
-import { endServices, servicesIn, stage } from '../cli/cli.js'
+import { endServices, run, servicesIn, stage } from '../cli/cli.js'
 import { cliPath, startService } from '../support/service.js'
 import { until } from '../support/until.js'
-import { builtPrefix, compileProgram, startProgram } from './program.js'
+import { builtPrefix, compileProgram, root, starter } from './program.js'
 
 const program = compileProgram({ after }, { include: join(builtPrefix, 'include'), lib: join(builtPrefix, 'lib') })
 
 /** A runtime directory in which programs start the service by themselves. */
 function place(t: TestContext) {
+  const startProgram = starter(t)
   const { runtimeDir } = stage(t)
-  return { runtimeDir, start: (env = {}) => startProgram(t, program, { XPMEM_RUNTIME_DIR: runtimeDir, ...env }) }
+  return { runtimeDir, start: (env = {}) => startProgram(program, { XPMEM_RUNTIME_DIR: runtimeDir, ...env }) }
 }
 
 test('two programs share memory, and the first starts the service', async (t) => {
@@ -117,4 +118,26 @@ test('what a program offered is gone when it ends', async (t) => {
   const third = start()
   await until(async () => (await third.ask(`open ${segid}`)) === `errno ${constants.errno.ENOENT}`)
   assert.equal(await other.ask('close'), 'closed')
+})
+
+test('make install fills a prefix that programs can be compiled against', async (t) => {
+  const startProgram = starter(t)
+  const { runtimeDir } = stage(t)
+  const prefix = join(runtimeDir, 'prefix')
+  const installed = await run('make', ['-s', '-C', join(root, 'native'), 'install', `PREFIX=${prefix}`])
+  assert.equal(installed.code, 0, installed.stderr)
+  assert.equal(readlinkSync(join(prefix, 'lib/libxpmem.so')), 'libxpmem.so.0')
+  assert.match(readlinkSync(join(prefix, 'lib/libxpmem.so.0')), /^libxpmem\.so\.0\.\d+\.\d+\.\d+$/)
+  assert.match(
+    readFileSync(join(prefix, 'lib/pkgconfig/xpmem.pc'), 'utf8'),
+    new RegExp(`^prefix=${prefix}\n(.*\n)*Libs: -L\\$\\{libdir\\} -lxpmem\n(.*\n)*Cflags: -I\\$\\{includedir\\}\n$`),
+  )
+  const program = compileProgram(t, { include: join(prefix, 'include'), lib: join(prefix, 'lib') })
+  const started = startProgram(program, { XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_COMMAND: cliPath })
+  assert.equal(await started.ask('version'), '0x0000000000026005')
+
+  const staged = await run('make', ['-s', '-C', join(root, 'native'), 'install', 'PREFIX=/usr', `DESTDIR=${prefix}`])
+  assert.equal(staged.code, 0, staged.stderr)
+  assert.ok(existsSync(join(prefix, 'usr/lib/libxpmem.a')) && existsSync(join(prefix, 'usr/include/xpmem.h')))
+  assert.match(readFileSync(join(prefix, 'usr/lib/pkgconfig/xpmem.pc'), 'utf8'), /^prefix=\/usr\nlibdir=\/usr\/lib\n/)
 })

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
-const root = fileURLToPath(new URL('../../../', import.meta.url))
+export const root = fileURLToPath(new URL('../../../', import.meta.url))
 
 /** What `npm run build:libxpmem` fills as `make install` fills a prefix. */
 export const builtPrefix = join(root, 'build/libxpmem')
@@ -68,13 +68,20 @@ export class Program {
   }
 }
 
-/** Starts the program; it ends with the test. */
-export function startProgram(t: TestContext, program: string, env: Record<string, string>): Program {
-  const child = spawn(program, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'inherit'] })
-  const started = new Program(child)
+/**
+ * Starts programs, which end with the test. What a test calls first ends first: before a runtime
+ * directory and its service, or a program would start another.
+ */
+export function starter(t: TestContext): (program: string, env: Record<string, string>) => Program {
+  const programs: Program[] = []
   t.after(async () => {
-    child.kill('SIGCONT')
-    await started.end()
+    for (const { child } of programs) child.kill('SIGCONT')
+    await Promise.all(programs.map((one) => one.end()))
   })
-  return started
+  return (program, env) => {
+    const child = spawn(program, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'inherit'] })
+    const started = new Program(child)
+    programs.push(started)
+    return started
+  }
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { run, servicesIn, stage } from '../cli/cli.js'
-import { compileProgram, startProgram } from '../libxpmem/program.js'
+import { compileProgram, starter } from '../libxpmem/program.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const prebuilds = `prebuilds/linux-${process.arch}`
@@ -137,11 +137,12 @@ test('installed with scripts refused it shares memory, with the prebuilt addon',
 })
 
 test('installed, it serves C programs, which start its service', async (t) => {
+  const startProgram = starter(t)
   const { runtimeDir, folder } = await install(t)
   const installed = join(folder, 'node_modules/xpmem')
   const library = join(installed, prebuilds)
   const program = compileProgram(t, { include: library, lib: library })
-  const started = startProgram(t, program, { XPMEM_RUNTIME_DIR: runtimeDir })
+  const started = startProgram(program, { XPMEM_RUNTIME_DIR: runtimeDir })
   assert.equal(await started.ask('version'), '0x0000000000026005')
   const [service] = servicesIn(runtimeDir)
   assert.ok(service?.words.includes(join(installed, 'dist/src/cli/main.js')))
