@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../core/fork.h"
 #include "../core/memory.h"
 #include "address_space.h"
 #include "debug.h"
@@ -73,6 +74,7 @@ static int offer(uint64_t address, uint64_t length, uint32_t mode, xpmem_segid_t
     own->length = length;
     own->mode = mode;
     xm_heap_keep();
+    xm_fork_copies(true);
     error = xm_agent_offer(agent, xm_session_listener(), address, length, &own->offer);
     uint32_t number = own->offer;
     if (error == 0)

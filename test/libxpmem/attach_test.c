@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include "fake.h"
 
@@ -120,6 +121,32 @@ static void rows_and_descriptors_that_do_not_fit_are_EPROTO(void) {
                open("/dev/null", O_RDWR | O_CLOEXEC));
     job_fails(&attach, EPROTO);
     CHECK_EQUAL(open_descriptors(), before);
+    fake_stop(&fake);
+}
+
+static void descriptors_that_there_is_no_room_for_are_EMFILE(void) {
+    struct job attach = attach_job(0, PAGE, NULL);
+    struct rlimit before;
+    fake_start(&fake);
+    get_permit(&fake, 6, 0);
+    job_start(&attach);
+    uint32_t request = receive_question(0, PAGE, XM_ATTACH_FLAG_BUS);
+    int file = file_of(1, 'a');
+    int next = dup(file);
+    CHECK_EQUAL(close(next), 0);
+    CHECK_EQUAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct rlimit full = {(rlim_t)next, before.rlim_max};
+    CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &full), 0);
+    struct xm_row_extent row = {0, PAGE, 0, 0, 0};
+    struct {
+        struct xm_msg_extents message;
+        struct xm_row_extent row;
+    } extents = {{{XM_CODE_EXTENTS, 0, request}}, row};
+    send_to(fake.control, &extents, sizeof extents, &file, 1);
+    job_fails(&attach, EMFILE);
+    CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+    close(file);
+    (void)attach_all();
     fake_stop(&fake);
 }
 
@@ -351,6 +378,7 @@ int main(void) {
     RUN_ALONE(an_answer_in_parts_is_put_together);
     RUN_ALONE(an_answer_that_brings_nothing_is_EPROTO);
     RUN_ALONE(rows_and_descriptors_that_do_not_fit_are_EPROTO);
+    RUN_ALONE(descriptors_that_there_is_no_room_for_are_EMFILE);
     RUN_ALONE(a_stable_segment_is_asked_for_once);
     RUN_ALONE(another_segment_is_asked_for_each_time);
     RUN_ALONE(a_range_past_the_end_is_EINVAL);

@@ -17,6 +17,12 @@
 #include "../../native/libxpmem/xpmem.h"
 #include "../native/harness.h"
 
+/* Forked children use threads, which ThreadSanitizer allows only when told. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return "die_after_fork=0";
+}
+
 struct fake {
     char directory[64];
     char path[96];
@@ -305,6 +311,17 @@ static inline void get_permit(struct fake *fake, uint64_t apid, uint32_t flags) 
     fake_receive(fake, XM_CODE_GET);
     fake_got(fake, fake->message.header.request, apid, flags);
     CHECK_EQUAL(job_end(&get), apid);
+}
+
+/* Opens the session with a call that leaves nothing. */
+static inline void open_session(struct fake *fake) {
+    struct job version = {.call = JOB_VERSION};
+    job_start(&version);
+    fake_connect(fake);
+    fake_receive(fake, XM_CODE_PING);
+    fake_done(fake, fake->message.header.request);
+    CHECK_EQUAL(job_end(&version), 0x00026005);
+    CHECK_EQUAL(version.error, 0);
 }
 
 static sigjmp_buf fault_jump;

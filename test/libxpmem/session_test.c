@@ -1,32 +1,15 @@
-/* What goes over the control connection, and what becomes of calls when it is lost. */
+/* What goes over the control connection. */
 
 #include "../../native/core/agent.h"
 #include "fake.h"
 
 #define THREADS 8
 
-/* Forked children use threads, which ThreadSanitizer allows only when told. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void) {
-    return "die_after_fork=0";
-}
-
 static struct fake fake;
-
-/* Opens the session with a call that leaves nothing. */
-static void open_session(void) {
-    struct job version = {.call = JOB_VERSION};
-    job_start(&version);
-    fake_connect(&fake);
-    fake_receive(&fake, XM_CODE_PING);
-    fake_done(&fake, fake.message.header.request);
-    CHECK_EQUAL(job_end(&version), 0x00026005);
-    CHECK_EQUAL(version.error, 0);
-}
 
 static void version_is_that_of_the_interface(void) {
     fake_start(&fake);
-    open_session();
+    open_session(&fake);
     fake_stop(&fake);
 }
 
@@ -43,6 +26,28 @@ static void make_says_what_is_offered(void) {
     CHECK_EQUAL(make->flags, 0);
     CHECK_EQUAL(fake.length, XM_BYTES_MAKE);
     CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, 2 * PAGE), 1);
+    fake_stop(&fake);
+}
+
+static void a_removed_segment_is_offered_no_more(void) {
+    void *memory = map_private(PAGE);
+    static const uint32_t refusals[] = {0, ENOENT, ETIMEDOUT};
+    fake_start(&fake);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        struct job remove = {.call = JOB_REMOVE, .id = (int64_t)(5 + i)};
+        make_segment(&fake, memory, PAGE, 5 + i);
+        job_start(&remove);
+        fake_receive(&fake, XM_CODE_REMOVE);
+        CHECK_EQUAL(fake.message.remove.segid, 5 + i);
+        CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, PAGE), 1);
+        if (refusals[i] == 0)
+            fake_done(&fake, fake.message.header.request);
+        else
+            fake_fail(&fake, fake.message.header.request, refusals[i]);
+        CHECK_EQUAL(job_end(&remove), refusals[i] == 0 ? 0 : -1);
+        CHECK_EQUAL(remove.error, refusals[i]);
+        CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, PAGE), 0);
+    }
     fake_stop(&fake);
 }
 
@@ -102,92 +107,6 @@ static void a_call_that_waits_does_not_hold_up_others(void) {
     fake_stop(&fake);
 }
 
-/* Checks what a service that came back is told of segment 5 and permit 6. */
-static void receive_restored(uintptr_t address) {
-    fake_receive(&fake, XM_CODE_MAKE);
-    CHECK_EQUAL(fake.message.make.segid, 5);
-    CHECK_EQUAL(fake.message.make.token_high, 1005);
-    CHECK_EQUAL(fake.message.make.token_low, 2005);
-    CHECK_EQUAL(fake.message.make.address, address);
-    CHECK_EQUAL(fake.message.make.length, PAGE);
-    CHECK_EQUAL(fake.message.make.mode, 0640);
-    fake_made(&fake, fake.message.header.request, 5);
-    fake_receive(&fake, XM_CODE_RESTORE);
-    CHECK_EQUAL(fake.message.restore.apid, 6);
-    CHECK_EQUAL(fake.message.restore.segid, 506);
-    CHECK_EQUAL(fake.message.restore.token_high, 1006);
-    CHECK_EQUAL(fake.message.restore.token_low, 2006);
-    CHECK_EQUAL(fake.message.restore.owner_pid, 88);
-    CHECK_EQUAL(fake.message.restore.owner_start, 77);
-    CHECK_EQUAL(fake.message.restore.access, XM_ACCESS_READWRITE);
-    fake_done(&fake, fake.message.header.request);
-}
-
-static void a_new_service_is_told_what_the_old_one_knew_and_asked_what_it_left_open(void) {
-    void *memory = map_private(PAGE);
-    struct job get = {.call = JOB_GET, .id = 42};
-    fake_start(&fake);
-    make_segment(&fake, memory, PAGE, 5);
-    get_permit(&fake, 6, 0);
-    job_start(&get);
-    fake_receive(&fake, XM_CODE_GET);
-    fake_die(&fake);
-    fake_connect(&fake);
-    receive_restored((uintptr_t)memory);
-    fake_receive(&fake, XM_CODE_GET);
-    CHECK_EQUAL(fake.message.get.segid, 42);
-    fake_got(&fake, fake.message.header.request, 7, 0);
-    CHECK_EQUAL(job_end(&get), 7);
-    fake_stop(&fake);
-}
-
-static void an_owner_that_makes_no_call_comes_back_by_itself(void) {
-    void *memory = map_private(PAGE);
-    fake_start(&fake);
-    make_segment(&fake, memory, PAGE, 5);
-    get_permit(&fake, 6, 0);
-    for (int i = 0; i < 3; i++) {
-        fake_die(&fake);
-        fake_connect(&fake);
-        receive_restored((uintptr_t)memory);
-    }
-    fake_stop(&fake);
-}
-
-static void a_segment_that_a_new_service_refuses_is_as_if_removed(void) {
-    void *memory = map_private(PAGE);
-    struct job remove = {.call = JOB_REMOVE, .id = 5};
-    fake_start(&fake);
-    make_segment(&fake, memory, PAGE, 5);
-    fake_die(&fake);
-    fake_connect(&fake);
-    fake_receive(&fake, XM_CODE_MAKE);
-    fake_fail(&fake, fake.message.header.request, EACCES);
-    job_start(&remove);
-    fake_receive(&fake, XM_CODE_REMOVE);
-    CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, PAGE), 0);
-    fake_fail(&fake, fake.message.header.request, ENOENT);
-    job_fails(&remove, ENOENT);
-    fake_die(&fake);
-    fake_connect(&fake);
-    get_permit(&fake, 6, 0);
-    fake_stop(&fake);
-}
-
-static void a_service_that_closes_the_connection_is_ECONNRESET(void) {
-    struct job get = {.call = JOB_GET, .id = 42};
-    fake_start(&fake);
-    job_start(&get);
-    fake_connect(&fake);
-    fake_receive(&fake, XM_CODE_GET);
-    fake_close(&fake.control);
-    CHECK_EQUAL(fake_accept(&fake), XM_ROLE_CONTROL);
-    fake_welcome(&fake, fake.control);
-    job_fails(&get, ECONNRESET);
-    get_permit(&fake, 6, 0);
-    fake_stop(&fake);
-}
-
 /* Answers a get with something; the process must then connect again, and the get has failed. */
 static void answer_nonsense(const void *message, size_t length) {
     struct job get = {.call = JOB_GET, .id = 42};
@@ -210,7 +129,7 @@ static void what_is_no_message_ends_the_connection(void) {
     struct xm_msg_done unknown = {{999, 0, 2}};
     char extents[XM_BYTES_EXTENTS + XM_ROW_BYTES_EXTENT] = {XM_CODE_EXTENTS};
     fake_start(&fake);
-    open_session();
+    open_session(&fake);
     answer_nonsense(&long_got, XM_BYTES_GOT - 8);
     answer_nonsense(&long_got, XM_BYTES_GOT + 8);
     answer_nonsense(&unknown, sizeof unknown);
@@ -229,114 +148,6 @@ static void another_answer_than_the_one_that_fits_is_EPROTO(void) {
     fake_done(&fake, fake.message.header.request);
     job_fails(&get, EPROTO);
     get_permit(&fake, 7, 0);
-    fake_stop(&fake);
-}
-
-static void a_silent_service_is_asked_and_then_ETIMEDOUT_and_late_gifts_go_back(void) {
-    void *memory = map_private(PAGE);
-    struct job make = {.call = JOB_MAKE, .memory = memory, .size = PAGE};
-    struct job get = {.call = JOB_GET, .id = 42};
-    fake_start(&fake);
-    job_start(&make);
-    fake_connect(&fake);
-    fake_receive(&fake, XM_CODE_MAKE);
-    uint32_t made = fake.message.header.request;
-    job_start(&get);
-    fake_receive(&fake, XM_CODE_GET);
-    uint32_t got = fake.message.header.request;
-    fake_receive(&fake, XM_CODE_PING);
-    job_fails(&make, ETIMEDOUT);
-    job_fails(&get, ETIMEDOUT);
-    CHECK_EQUAL(xm_agents_offered((uintptr_t)memory, PAGE), 0);
-    fake_made(&fake, made, 5);
-    fake_got(&fake, got, 6, 0);
-    struct job release = {.call = JOB_RELEASE, .id = 9};
-    job_start(&release);
-    fake_receive(&fake, XM_CODE_RELEASE);
-    CHECK_EQUAL(fake.message.release.apid, 9);
-    uint32_t request = fake.message.header.request;
-    fake_receive(&fake, XM_CODE_REMOVE);
-    CHECK_EQUAL(fake.message.remove.segid, 5);
-    fake_receive(&fake, XM_CODE_RELEASE);
-    CHECK_EQUAL(fake.message.release.apid, 6);
-    fake_fail(&fake, request, ENOENT);
-    job_fails(&release, ENOENT);
-    fake_stop(&fake);
-}
-
-static void a_service_that_takes_the_connection_and_says_nothing_is_ETIMEDOUT(void) {
-    struct job get = {.call = JOB_GET, .id = 42};
-    fake_start(&fake);
-    job_start(&get);
-    CHECK_EQUAL(fake_accept(&fake), XM_ROLE_AGENT);
-    fake_welcome(&fake, fake.agent);
-    CHECK_EQUAL(fake_accept(&fake), XM_ROLE_CONTROL);
-    job_fails(&get, ETIMEDOUT);
-    fake_stop(&fake);
-}
-
-static void a_service_that_does_not_come_back_is_ETIMEDOUT(void) {
-    struct job get = {.call = JOB_GET, .id = 42};
-    fake_start(&fake);
-    get_permit(&fake, 6, 0);
-    fake_close(&fake.listener);
-    fake_die(&fake);
-    job_start(&get);
-    job_fails(&get, ETIMEDOUT);
-    fake_stop(&fake);
-}
-
-static void a_service_of_another_version_is_EPROTO_at_once(void) {
-    struct job get = {.call = JOB_GET, .id = 42};
-    struct xm_msg_failure failure = {{XM_CODE_FAILURE, 0, 0}, EPROTO, 0};
-    fake_start(&fake);
-    job_start(&get);
-    CHECK_EQUAL(fake_accept(&fake), XM_ROLE_AGENT);
-    send_to(fake.agent, &failure, XM_BYTES_FAILURE, NULL, 0);
-    job_fails(&get, EPROTO);
-    fake_stop(&fake);
-}
-
-static void without_service_and_command_calls_are_ENOENT_until_there_is_one(void) {
-    void *memory = map_private(PAGE);
-    fake_prepare(&fake);
-    errno = 0;
-    CHECK_EQUAL(xpmem_version(), -1);
-    CHECK_EQUAL(errno, ENOENT);
-    CHECK_EQUAL(xpmem_make(memory, PAGE, XPMEM_PERMIT_MODE, (void *)0600), -1);
-    CHECK_EQUAL(errno, ENOENT);
-    fake_listen(&fake);
-    get_permit(&fake, 6, 0);
-    fake_stop(&fake);
-}
-
-static atomic_uint tries;
-
-static void count_try(struct xm_listener *listener, int error) {
-    (void)listener;
-    CHECK(error != 0);
-    atomic_fetch_add(&tries, 1);
-}
-
-static void ignore_change(struct xm_listener *listener) {
-    (void)listener;
-}
-
-static void a_process_that_needs_no_service_starts_none(void) {
-    static struct xm_listener listener = {.changed = ignore_change, .missing = count_try};
-    struct xm_agent *agent;
-    char started[128];
-    fake_start(&fake);
-    open_session();
-    CHECK_EQUAL(setenv("XPMEM_COMMAND", PROBE, 1), 0);
-    CHECK_EQUAL(xm_agent_open(fake.path, &listener, &agent), 0);
-    fake_close(&fake.listener);
-    CHECK_EQUAL(unlink(fake.path), 0);
-    fake_die(&fake);
-    /* The listener hears of each try after the library did. */
-    WAIT_UNTIL(atomic_load(&tries) > 6);
-    snprintf(started, sizeof started, "%s/probe", fake.directory);
-    CHECK_EQUAL(access(started, F_OK), -1);
     fake_stop(&fake);
 }
 
@@ -450,21 +261,12 @@ static void a_forked_child_has_a_session_of_its_own(void) {
 int main(void) {
     RUN_ALONE(version_is_that_of_the_interface);
     RUN_ALONE(make_says_what_is_offered);
+    RUN_ALONE(a_removed_segment_is_offered_no_more);
     RUN_ALONE(a_refusal_is_the_errno_of_the_call);
     RUN_ALONE(calls_of_eight_threads_are_answered_in_any_order);
     RUN_ALONE(a_call_that_waits_does_not_hold_up_others);
-    RUN_ALONE(a_new_service_is_told_what_the_old_one_knew_and_asked_what_it_left_open);
-    RUN_ALONE(an_owner_that_makes_no_call_comes_back_by_itself);
-    RUN_ALONE(a_segment_that_a_new_service_refuses_is_as_if_removed);
-    RUN_ALONE(a_service_that_closes_the_connection_is_ECONNRESET);
     RUN_ALONE(what_is_no_message_ends_the_connection);
     RUN_ALONE(another_answer_than_the_one_that_fits_is_EPROTO);
-    RUN_ALONE(a_silent_service_is_asked_and_then_ETIMEDOUT_and_late_gifts_go_back);
-    RUN_ALONE(a_service_that_takes_the_connection_and_says_nothing_is_ETIMEDOUT);
-    RUN_ALONE(a_service_that_does_not_come_back_is_ETIMEDOUT);
-    RUN_ALONE(a_service_of_another_version_is_EPROTO_at_once);
-    RUN_ALONE(without_service_and_command_calls_are_ENOENT_until_there_is_one);
-    RUN_ALONE(a_process_that_needs_no_service_starts_none);
     RUN_ALONE(arguments_that_cannot_be_are_EINVAL_without_a_service);
     RUN_ALONE(the_whole_address_space_is_offered_from_0);
     RUN_ALONE(a_forked_child_has_a_session_of_its_own);
