@@ -17,6 +17,9 @@
  */
 #define ROOM_BYTES (UINT64_C(1) << 40)
 
+/* How often a range is looked at again that the program changes all the while. */
+#define MOST_TRIES 64
+
 static int convert(struct xm_share *share, const struct xm_conversion *conversion,
                    enum xm_piece_kind kind) {
     uint64_t end = conversion->address + conversion->length;
@@ -26,6 +29,9 @@ static int convert(struct xm_share *share, const struct xm_conversion *conversio
         return xm_survey_fail(&share->survey, error, conversion->address, end,
                               "moving live memory needs a write-protecting userfaultfd, which this "
                               "kernel or container refuses; share memory made by allocate instead");
+    /* The program has unmapped it since it was looked at, or mapped something else there. */
+    if (error == -ENOENT || error == -EINVAL || error == -EFAULT)
+        error = kind == XM_PIECE_FILE ? -EFAULT : -EAGAIN;
     return error == 0
                ? 0
                : xm_survey_fail(&share->survey, error, conversion->address, end, strerror(-error));
@@ -181,19 +187,28 @@ static int share_pieces(struct xm_share *share, struct xm_offer *offer,
     return 0;
 }
 
-int xm_share(struct xm_share *share, struct xm_offer *offer,
-             const struct xm_share_request *request) {
+/* Looks at the range and shares it as it is. -EAGAIN: it is no longer so. */
+static int share_as_it_is(struct xm_share *share, struct xm_offer *offer,
+                          const struct xm_share_request *request) {
     struct xm_bounds bounds = {offer->address, offer->address + offer->length};
     uint64_t end = request->address + request->length;
-    begin(share);
-    xm_lock_conversion();
     share->survey.own[1] = xm_keeper_memory();
     int error = xm_survey(&share->survey, request->address, end, bounds,
                           request->holes ? XM_SURVEY_HOLES : XM_SURVEY_STRICT);
     if (error == 0)
         error = start_keeper(share, request->address, end);
-    if (error == 0)
-        error = share_pieces(share, offer, request);
+    return error == 0 ? share_pieces(share, offer, request) : error;
+}
+
+int xm_share(struct xm_share *share, struct xm_offer *offer,
+             const struct xm_share_request *request) {
+    int error = -EAGAIN;
+    xm_lock_conversion();
+    for (int tries = 0; error == -EAGAIN && tries < MOST_TRIES; tries++) {
+        xm_share_end(share);
+        begin(share);
+        error = share_as_it_is(share, offer, request);
+    }
     xm_unlock_conversion();
     return error;
 }

@@ -81,12 +81,29 @@ static const char *judge_private(struct xm_survey *survey, const struct xm_vma *
     return NULL;
 }
 
-static bool is_own(const struct xm_survey *survey, uint64_t start, uint64_t end) {
+static bool is_own(const struct xm_survey *survey, uint64_t address) {
     bool own = false;
     for (size_t i = 0; i < XM_SURVEY_OWN; i++)
-        own = own || (start < survey->own[i].address + survey->own[i].length &&
-                      end > survey->own[i].address);
+        own = own || (address >= survey->own[i].address &&
+                      address - survey->own[i].address < survey->own[i].length);
     return own;
+}
+
+/* Where what begins at an address ends: one piece is of xpmem's own memory, or the page of the
+ * stack that stays, or nothing of these. */
+static uint64_t part_end(const struct xm_survey *survey, uint64_t start, uint64_t end) {
+    uint64_t page = xm_page_size();
+    uint64_t edges[2 * XM_SURVEY_OWN + 2];
+    size_t count = 0;
+    for (size_t i = 0; i < XM_SURVEY_OWN; i++) {
+        edges[count++] = survey->own[i].address;
+        edges[count++] = survey->own[i].address + survey->own[i].length;
+    }
+    edges[count++] = survey->stack_low;
+    edges[count++] = survey->stack_low + page;
+    for (size_t i = 0; i < count; i++)
+        end = edges[i] > start && edges[i] < end ? edges[i] : end;
+    return end;
 }
 
 /* Why a mapping cannot be shared, or NULL; fills in the piece's kind and file, which is held. */
@@ -98,14 +115,14 @@ static const char *judge(struct xm_survey *survey, const struct xm_vma *vma,
         piece->file = vma->shared ? xm_file_hold(vma->device, vma->inode) : NULL;
         return NULL;
     }
-    if (is_own(survey, piece->address, piece->address + piece->length))
-        return "this is the memory of xpmem's own threads";
     bool hidden = (vma->protection & PROT_READ) == 0;
-    bool stays = piece->address == survey->stack_low;
-    if (hidden || stays) {
+    bool own = is_own(survey, piece->address);
+    if (hidden || own || piece->address == survey->stack_low) {
         piece->kind = XM_PIECE_HOLE;
         if (mode == XM_SURVEY_HOLES)
             return NULL;
+        if (own)
+            return "this is the memory of xpmem's own threads";
         return hidden ? "this memory is not readable"
                       : "this is the lowest page of the main thread's stack, which cannot grow any "
                         "more";
@@ -207,9 +224,7 @@ static int survey_with(struct xm_survey *survey, struct xm_maps *maps, uint64_t 
         }
         uint64_t stop = vma.end < end ? vma.end : end;
         while (survey->end < stop) {
-            /* The page that stays is a piece of its own. */
-            bool stays = survey->end == survey->stack_low;
-            uint64_t part = stays ? survey->end + xm_page_size() : stop;
+            uint64_t part = part_end(survey, survey->end, stop);
             went = add_mapping(survey, &vma, survey->end, part, bounds, mode, &to_move);
             if (went <= 0)
                 return went;

@@ -52,6 +52,9 @@ export function checkName(name: string, call: string): void {
   if (/^0x[0-9a-f]+$/i.test(name)) fail('EINVAL', call, 'a name must not look like an identifier')
 }
 
+/** How often a range is asked for again that its owner changes all the while. */
+const maxShareTries = 64
+
 /** Carries out the requests of control connections; one function a request. */
 export class Requests {
   readonly #context: RequestContext
@@ -266,7 +269,12 @@ export class Requests {
       if ((await client.group.agentWithin(agentTimeoutMs)) === undefined) {
         fail('ETIMEDOUT', 'attach', "this process's own agent is not connected")
       }
-      await shareRange(segment, memory, rangeOf(message), this.#context)
+      const range = rangeOf(message)
+      // Others may have seen meanwhile that some of it has changed.
+      for (let tries = 0; tries === 0 || memory.firstGap(range.offset, range.length) !== undefined; tries += 1) {
+        if (tries === maxShareTries) fail('EAGAIN', 'attach', 'the owner changes this memory all the time')
+        await shareRange(segment, memory, range, this.#context)
+      }
       if (!memory.stable) this.#context.shared()
       this.#sendExtents(client, message)
     } catch (error) {
