@@ -18,7 +18,7 @@
 static struct xm_keeper *keeper;
 
 static void close_all(const struct xm_keeper *k) {
-    const int descriptors[] = {k->bell, k->maps, k->userfault, k->snapshot};
+    const int descriptors[] = {k->server_bell, k->joiner_bell, k->maps, k->userfault, k->snapshot};
     for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
         if (descriptors[i] >= 0)
             close(descriptors[i]);
@@ -29,9 +29,11 @@ static void close_all(const struct xm_keeper *k) {
 static int open_all(struct xm_keeper *k) {
     struct xm_userfault_ability ability;
     xm_userfault_query(&ability);
-    uint64_t wanted = XM_FEATURE_WP_SHMEM | XM_FEATURE_EVENT_REMAP | XM_FEATURE_THREAD_ID;
-    k->bell = eventfd(0, EFD_CLOEXEC);
-    if (k->bell < 0)
+    uint64_t wanted = XM_FEATURE_WP_SHMEM | XM_FEATURE_EVENT_REMAP | XM_FEATURE_EVENT_UNMAP |
+                      XM_FEATURE_THREAD_ID;
+    k->server_bell = eventfd(0, EFD_CLOEXEC);
+    k->joiner_bell = eventfd(0, EFD_CLOEXEC);
+    if (k->server_bell < 0 || k->joiner_bell < 0)
         return -errno;
     k->maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (k->maps < 0)
@@ -45,17 +47,50 @@ static int open_all(struct xm_keeper *k) {
     return k->userfault < 0 ? k->userfault : 0;
 }
 
+static int guard(char *bytes, size_t length) {
+    return mprotect(bytes, length, PROT_NONE) == 0 ? 0 : -errno;
+}
+
+void xm_keeper_enter(struct xm_keeper *k, enum xm_keeper_phase phase, int bell) {
+    uint64_t one = 1;
+    __atomic_store_n(&k->phase, phase, __ATOMIC_SEQ_CST);
+    /* An eventfd always takes 1: its thread reads it long before it is full. */
+    long written = syscall(SYS_write, bell, &one, sizeof one);
+    (void)written;
+}
+
+static void end_thread(struct xm_keeper *k, pthread_t thread, int bell) {
+    xm_keeper_enter(k, XM_KEEPER_ENDING, bell);
+    pthread_join(thread, NULL);
+}
+
+static int start_threads(struct xm_keeper *k) {
+    int error =
+        xm_thread_start(&k->server, k->server_stack, sizeof k->server_stack, xm_keeper_server, k);
+    if (error != 0)
+        return error;
+    error =
+        xm_thread_start(&k->joiner, k->joiner_stack, sizeof k->joiner_stack, xm_keeper_joiner, k);
+    if (error != 0)
+        end_thread(k, k->server, k->server_bell);
+    return error;
+}
+
 static int make(struct xm_keeper *k) {
-    k->bell = k->maps = k->userfault = k->snapshot = -1;
+    k->server_bell = k->joiner_bell = k->maps = k->userfault = k->snapshot = -1;
     k->page = xm_page_size();
-    int error = mprotect(k->guard, sizeof k->guard, PROT_NONE) == 0 ? open_all(k) : -errno;
+    int error = guard(k->guard, sizeof k->guard);
+    if (error == 0)
+        error = guard(k->joiner_guard, sizeof k->joiner_guard);
+    if (error == 0)
+        error = open_all(k);
     if (error == 0)
         error = xm_merge_open(&k->space);
     if (error != 0) {
         close_all(k);
         return error;
     }
-    error = xm_thread_start(&k->thread, k->stack, sizeof k->stack, xm_keeper_main, k);
+    error = start_threads(k);
     if (error != 0) {
         xm_merge_close(&k->space);
         close_all(k);
@@ -78,19 +113,11 @@ int xm_keeper_start(void) {
     return error;
 }
 
-static void enter(enum xm_keeper_phase phase) {
-    uint64_t one = 1;
-    __atomic_store_n(&keeper->phase, phase, __ATOMIC_RELEASE);
-    /* An eventfd always takes 1: its thread reads it long before it is full. */
-    ssize_t written = write(keeper->bell, &one, sizeof one);
-    (void)written;
-}
-
 void xm_keeper_end(void) {
     if (keeper == NULL)
         return;
-    enter(XM_KEEPER_ENDING);
-    pthread_join(keeper->thread, NULL);
+    end_thread(keeper, keeper->server, keeper->server_bell);
+    end_thread(keeper, keeper->joiner, keeper->joiner_bell);
     xm_merge_close(&keeper->space);
     close_all(keeper);
     munmap(keeper, sizeof *keeper);
@@ -114,14 +141,19 @@ struct xm_span xm_keeper_memory(void) {
     return (struct xm_span){(uintptr_t)keeper, keeper == NULL ? 0 : sizeof *keeper};
 }
 
+void xm_keeper_find_task(struct xm_keeper_task *task) {
+    task->id = (pid_t)syscall(SYS_gettid);
+    snprintf(task->stat, sizeof task->stat, "/proc/self/task/%d/stat", (int)task->id);
+    snprintf(task->wchan, sizeof task->wchan, "/proc/self/task/%d/wchan", (int)task->id);
+}
+
 void xm_keeper_begin(void) {
     keeper->range_count = 0;
     keeper->unsure = false;
     keeper->merged = 0;
-    keeper->forker = (pid_t)syscall(SYS_gettid);
-    snprintf(keeper->forker_stat, sizeof keeper->forker_stat, "/proc/self/task/%d/stat",
-             (int)keeper->forker);
-    enter(XM_KEEPER_FORKING);
+    keeper->forks++;
+    xm_keeper_find_task(&keeper->forker_task);
+    xm_keeper_enter(keeper, XM_KEEPER_FORKING, keeper->server_bell);
 }
 
 int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity) {
@@ -159,13 +191,12 @@ static int claim(const struct xm_vma *vma) {
 
 static int replace(const struct xm_vma *vma, uint64_t spare) {
     uint64_t length = vma->end - vma->start;
-    int error = xm_userfault_protect(keeper->userfault, vma->start, length, false);
-    if (error != 0)
-        return error;
-    return syscall(SYS_mremap, spare, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma->start) ==
-                   -1
-               ? -errno
-               : 0;
+    int error = xm_userfault_look(keeper->userfault, vma->start, length, false, &keeper->gate);
+    if (error == 0 &&
+        syscall(SYS_mremap, spare, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma->start) == -1)
+        error = -errno;
+    xm_userfault_looked(&keeper->gate);
+    return error;
 }
 
 /* Notes a mapping, so that it is merged. Whether there was room. */
@@ -214,7 +245,7 @@ void xm_keeper_await_child(void) {
 }
 
 void xm_keeper_merge(void) {
-    enter(XM_KEEPER_MERGING);
+    xm_keeper_enter(keeper, XM_KEEPER_MERGING, keeper->joiner_bell);
     while (__atomic_load_n(&keeper->merged, __ATOMIC_ACQUIRE) == 0)
         (void)xm_futex_wait(&keeper->merged, 0, -1);
 }

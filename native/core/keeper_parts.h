@@ -13,7 +13,7 @@
 #define XM_KEEPER_RANGES 65536
 
 enum xm_keeper_phase {
-    /* There is no fork. The thread itself comes back to this when all is merged. */
+    /* There is no fork. The joiner comes back to this when all is merged. */
     XM_KEEPER_IDLE,
     /* The thread that forks may wait for others. */
     XM_KEEPER_FORKING,
@@ -35,14 +35,26 @@ struct xm_keeper_range {
     bool watched;
 };
 
-/* All that the thread touches, as struct xm_arena. */
+/* A thread that the server looks at. */
+struct xm_keeper_task {
+    pid_t id;
+    /* Its files in /proc/self/task. */
+    char stat[64];
+    char wchan[64];
+};
+
+/* All that the threads touch, as struct xm_arena. */
 struct xm_keeper {
     /* Left without access, so that a stack overflow is a fault. */
     char guard[65536];
-    char stack[XM_KEEPER_STACK_BYTES] __attribute__((aligned(16)));
-    pthread_t thread;
-    /* An eventfd that is readable when the phase is another. */
-    int bell;
+    char server_stack[XM_KEEPER_STACK_BYTES] __attribute__((aligned(16)));
+    char joiner_guard[65536];
+    char joiner_stack[XM_KEEPER_STACK_BYTES] __attribute__((aligned(16)));
+    pthread_t server;
+    pthread_t joiner;
+    /* Eventfds that are readable when the phase is another. */
+    int server_bell;
+    int joiner_bell;
     int maps;
     int userfault;
     /* See struct xm_merge. */
@@ -51,16 +63,23 @@ struct xm_keeper {
     bool watches;
     /* enum xm_keeper_phase. */
     int32_t phase;
+    /* The server answers a fault. */
+    int32_t answering;
+    /* How many forks there were. */
+    uint32_t forks;
     /* A futex: 1 when all is merged. */
     int32_t merged;
-    pid_t forker;
-    /* /proc/self/task/TID/stat of the thread that forks. */
-    char forker_stat[64];
+    /* Of the thread that forks, or in the end of the joiner. */
+    struct xm_userfault_gate gate;
+    struct xm_keeper_task forker_task;
+    struct xm_keeper_task joiner_task;
     /* A copy is not in the snapshot. */
     bool unsure;
     size_t page;
+    /* The server's. */
+    char base[XM_LARGEST_PAGE];
     struct xm_merge_space space;
-    char maps_buffer[16384];
+    char maps_buffer[4096];
     size_t range_count;
     struct xm_keeper_range ranges[XM_KEEPER_RANGES];
 };
@@ -71,14 +90,13 @@ struct xm_keeper {
  */
 #define XM_UNWATCHED __attribute__((no_sanitize("thread")))
 
-/* The thread. */
-void *xm_keeper_main(void *keeper);
-/* Answers faults until the phase is another. */
-void xm_keeper_serve(struct xm_keeper *keeper);
-/*
- * Reads what the userfaultfd has to tell. With `answer`, faults of the thread that forks are
- * answered, and with `all` those of the others, too. Whether some thread was left waiting.
- */
-bool xm_keeper_read(struct xm_keeper *keeper, bool answer, bool all);
+/* Answers faults and reads events. */
+void *xm_keeper_server(void *keeper);
+/* Merges. */
+void *xm_keeper_joiner(void *keeper);
+/* Notes the calling thread. */
+void xm_keeper_find_task(struct xm_keeper_task *task);
+/* Enters a phase and rings a bell. */
+void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase, int bell);
 
 #endif

@@ -92,10 +92,9 @@ struct chunk {
 
 static int protect(const struct xm_merge *m, uint64_t address, uint64_t length, bool on) {
     int error;
-    while ((error = xm_userfault_try_protect(m->userfault, address, length, on)) == -EAGAIN) {
-        if (m->changing != NULL)
-            m->changing(m->context);
-    }
+    /* While the address space is changing. */
+    while ((error = xm_userfault_try_protect(m->userfault, address, length, on)) == -EAGAIN)
+        (void)syscall(SYS_sched_yield);
     return error;
 }
 
@@ -204,9 +203,13 @@ static int write_recorded(const struct xm_merge *m, struct xm_merge_space *space
 }
 
 static int map_shared(const struct xm_merge *m, const struct chunk *chunk) {
-    long mapped = syscall(SYS_mmap, chunk->address, chunk->length, m->protection,
-                          MAP_SHARED | MAP_FIXED, m->into, (off_t)chunk->into_offset);
-    return mapped == -1 ? -errno : 0;
+    /* Once more, at the last moment: it fails if the program has mapped something else there. */
+    int error = xm_userfault_look(m->userfault, chunk->address, chunk->length, true, m->gate);
+    if (error == 0 && syscall(SYS_mmap, chunk->address, chunk->length, m->protection,
+                              MAP_SHARED | MAP_FIXED, m->into, (off_t)chunk->into_offset) == -1)
+        error = -errno;
+    xm_userfault_looked(m->gate);
+    return error;
 }
 
 static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
@@ -219,9 +222,6 @@ static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
         error = rouse(m, chunk);
     if (error == 0)
         error = recorded ? write_recorded(m, space, chunk) : write_copies(m, space, chunk);
-    /* Once more, at the last moment: it fails if the program has mapped something else there. */
-    if (error == 0)
-        error = protect(m, chunk->address, chunk->length, true);
     if (error == 0)
         error = map_shared(m, chunk);
     (void)xm_userfault_wake(m->userfault, chunk->address, chunk->length);

@@ -27,7 +27,7 @@ struct xm_merge {
     /* The memfd that it maps, and where. */
     int into;
     uint64_t into_offset;
-    /* A userfaultfd with XM_FEATURE_WP_SHMEM. */
+    /* A userfaultfd with XM_FEATURE_WP_SHMEM. If it has events, another thread reads them. */
     int userfault;
     /*
      * A memfd that has, at the offset that is a page's address, what the page was when its copy was
@@ -36,12 +36,7 @@ struct xm_merge {
      * what others stored to such a page since it was copied is lost.
      */
     int snapshot;
-    /*
-     * Called, if it is not NULL, when the kernel asks to try again since the address space changes:
-     * whoever reads the userfaultfd's events does it here.
-     */
-    void (*changing)(void *context);
-    void *context;
+    struct xm_userfault_gate *gate;
 };
 
 /* Work space, which must not lie in memory that is merged. */

@@ -95,12 +95,14 @@ static int move_piece(struct xm_share *share, struct xm_offer *offer, struct xm_
 /* Makes a private mapping of a memfd of ours shared again. */
 static int join(struct xm_share *share, const struct xm_piece *piece) {
     uint64_t end = piece->address + piece->length;
+    struct xm_userfault_gate gate = {0, 0};
     struct xm_merge merge = {.address = piece->address,
                              .length = piece->length,
                              .protection = piece->protection,
                              .into = piece->file->descriptor,
                              .into_offset = piece->file_offset,
-                             .snapshot = -1};
+                             .snapshot = -1,
+                             .gate = &gate};
     int error = (share->features & XM_FEATURE_WP_SHMEM) != 0 ? 0 : -ENOTSUP;
     if (error == 0)
         error = xm_merge_open(&share->merging);

@@ -115,6 +115,25 @@ int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool 
     return error;
 }
 
+int xm_userfault_look(int userfault, uint64_t address, uint64_t length, bool protect,
+                      struct xm_userfault_gate *gate) {
+    for (;;) {
+        __atomic_store_n(&gate->mapping, 1, __ATOMIC_SEQ_CST);
+        while (__atomic_load_n(&gate->reading, __ATOMIC_SEQ_CST) != 0)
+            (void)syscall(SYS_sched_yield);
+        int error = xm_userfault_try_protect(userfault, address, length, protect);
+        if (error != -EAGAIN)
+            return error;
+        /* An event is still to be read. */
+        xm_userfault_looked(gate);
+        (void)syscall(SYS_sched_yield);
+    }
+}
+
+void xm_userfault_looked(struct xm_userfault_gate *gate) {
+    __atomic_store_n(&gate->mapping, 0, __ATOMIC_SEQ_CST);
+}
+
 int xm_userfault_wake(int userfault, uint64_t address, uint64_t length) {
     struct uffdio_range range = {address, length};
     return ioctl(userfault, UFFDIO_WAKE, &range) == 0 ? 0 : -errno;

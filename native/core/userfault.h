@@ -10,6 +10,7 @@
 #define XM_FEATURE_WP_PRIVATE (UINT64_C(1) << 0)
 #define XM_FEATURE_EVENT_REMAP (UINT64_C(1) << 2)
 #define XM_FEATURE_MISSING_SHMEM (UINT64_C(1) << 5)
+#define XM_FEATURE_EVENT_UNMAP (UINT64_C(1) << 6)
 #define XM_FEATURE_THREAD_ID (UINT64_C(1) << 8)
 #define XM_FEATURE_WP_SHMEM (UINT64_C(1) << 12)
 /* Linux 6.4: write protection holds on private pages that were never touched. */
@@ -53,6 +54,21 @@ int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length);
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect);
 /* As that, but -EAGAIN when the address space is changing, and nobody is woken. */
 int xm_userfault_try_protect(int userfault, uint64_t address, uint64_t length, bool protect);
+/* Between who maps something over registered memory and who reads the events. */
+struct xm_userfault_gate {
+    int32_t mapping;
+    int32_t reading;
+};
+
+/*
+ * As that, to see whether a range is still registered just before something is mapped over it:
+ * -ENOENT if something else is mapped there. It was seen while `mapping` was set and nobody was
+ * reading events; with none read until the caller clears it, no program that unmapped something
+ * since then has gone on.
+ */
+int xm_userfault_look(int userfault, uint64_t address, uint64_t length, bool protect,
+                      struct xm_userfault_gate *gate);
+void xm_userfault_looked(struct xm_userfault_gate *gate);
 /* Lets threads that wait in the range try again. 0 or a negative errno. */
 int xm_userfault_wake(int userfault, uint64_t address, uint64_t length);
 

@@ -1,6 +1,6 @@
 /** What libxpmem does beside the rows of the semantics: its service, its environment, threads, stopped owners. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { endServices } from '../cli/cli.js'
@@ -8,6 +8,7 @@ import { startActor } from '../support/actor.js'
 import { type CActorOptions, sanitizers, startCActor } from '../support/c-actor.js'
 import { cliPath, runtimeDirectory, startService } from '../support/service.js'
 import { stop } from '../support/stop.js'
+import { until } from '../support/until.js'
 import { attach, code, type Got, type Made, type Process, read, write } from './face.js'
 
 const page = 4096
@@ -196,4 +197,33 @@ test('the version is that of the interface, 2.6.5, if there is a service, and EN
   assert.equal(await (await startCActor(t, { runtimeDir })).call('version'), 0x00026005)
   const alone = await startCActor(t, { runtimeDir: runtimeDirectory(t) })
   await assert.rejects(alone.call('version'), code('ENOENT'))
+})
+
+/** How many memfds a process has open. */
+function openMemfds(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).filter((number) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${number}`).startsWith('/memfd:xpmem ')
+    } catch {
+      return false
+    }
+  }).length
+}
+
+test('memory that was moved is given back when its owner has unmapped it and nobody attaches it any more', async (t) => {
+  const { runtimeDir } = await startService(t)
+  const owner = await startCActor(t, { runtimeDir })
+  const consumer = await startActor(t, { runtimeDir })
+  const service = await consumer.call<number>('servicePid')
+  const { segid } = await owner.call<Made>('makeEverything')
+  const permit = await consumer.call<Got>('get', segid, 'readwrite')
+  const memory = await owner.call<number>('memory', 'anonymous', 4 * page)
+  await owner.call('fill', memory, 0, 4 * page, 1)
+  const offset = Number(await owner.call<bigint>('addressOfMemory', memory))
+  const attachment = await attach(consumer, permit, { offset, length: 4 * page })
+  assert.equal(openMemfds(service), 2)
+  const open = openMemfds(owner.pid)
+  await owner.call('munmap', memory, 0, 4 * page)
+  await until(() => openMemfds(service) === 0 && openMemfds(owner.pid) === open - 1)
+  assert.equal(await consumer.call('compare', attachment, 0, 4 * page, 1), -1)
 })

@@ -64,7 +64,7 @@ test('the package holds what runs, the prebuilt addon and libxpmem, the document
     assert.ok(paths.includes(path), `${path} is not in the package`)
   }
   const known =
-    /^(package\.json|README\.md|LICENSE|dist\/src\/.*|prebuilds\/.*\/(xpmem.*\.node|libxpmem\.so\.0|xpmem\.h)|docs\/.*|examples\/.*\.ts)$/
+    /^(package\.json|README\.md|LICENSE|dist\/src\/.*|prebuilds\/.*\/(xpmem.*\.node|libxpmem\.so\.0|xpmem\.h)|docs\/.*|examples\/.*\.(ts|py))$/
   assert.deepEqual(
     paths.filter((path) => !known.test(path)),
     [],

@@ -16,6 +16,17 @@ import { startService } from '../support/service.js'
 const seconds = Number(process.env.XPMEM_STRESS_SECONDS ?? 5)
 const main = fileURLToPath(new URL('./attacher-main.js', import.meta.url))
 
+/** How many buffers a C attacher saw, once it is told to stop. */
+async function runC(t: TestContext, runtimeDir: string, args: readonly unknown[]): Promise<number> {
+  const attacher = await startCActor(t, { runtimeDir, env: { XPMEM_DEBUG: '1' } })
+  try {
+    return await attacher.call<number>('stressAttach', ...args)
+  } catch (error) {
+    const said = attacher.complaints().trim().split('\n').at(-1)
+    throw new Error(`${(error as Error).message} (it said last: ${said})`)
+  }
+}
+
 /** How many buffers a TypeScript attacher saw, once it is told to stop. */
 async function runTypeScript(t: TestContext, args: readonly string[]): Promise<number> {
   const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -29,26 +40,32 @@ async function runTypeScript(t: TestContext, args: readonly string[]): Promise<n
   return Number(said.join(''))
 }
 
-test('no byte is wrong, and calloc gives zeros, while a heap is attached everywhere', async (t) => {
+async function stress(t: TestContext, margin: number): Promise<void> {
   const seed = Number(process.env.XPMEM_STRESS_SEED ?? Date.now() % 100_000)
   t.diagnostic(`XPMEM_STRESS_SEED=${seed}`)
   const { runtimeDir } = await startService(t)
   const owner = await startCActor(t, { runtimeDir })
   const { segid } = await owner.call<Made>('makeEverything')
   const control = await owner.call<bigint>('stressOwner', seed)
-  const attachers = [0, 1].map(async (index) => {
-    const attacher = await startCActor(t, { runtimeDir })
-    return attacher.call<number>('stressAttach', segid, control, index, seed + index)
-  })
+  const attachers = [0, 1].map((index) => runC(t, runtimeDir, [segid, control, index, seed + index, { margin }]))
   attachers.push(runTypeScript(t, [runtimeDir, `${segid}`, `${control}`, '2', `${seed + 2}`]))
   const watched = Promise.allSettled(attachers)
   // The test's length, or until one finds something wrong.
   await Promise.race([pause(1000 * seconds, undefined, { ref: false }), ...attachers.map((run) => run.catch(() => 0))])
-  const buffers = await owner.call<number>('stressEnd').catch((error: Error) => error)
-  const outcomes = [...(await watched), { status: buffers instanceof Error ? 'rejected' : 'fulfilled', value: buffers }]
+  const ended = owner.call<number>('stressEnd')
+  const outcomes = [...(await watched), ...(await Promise.allSettled([ended]))]
   const wrong = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome] : []))
-  assert.deepEqual(wrong, [], `with XPMEM_STRESS_SEED=${seed}`)
-  const looks = outcomes.map((outcome) => ('value' in outcome ? Number(outcome.value) : 0))
+  assert.deepEqual(
+    wrong.map(({ reason }) => `${reason}`),
+    [],
+    `with XPMEM_STRESS_SEED=${seed}`,
+  )
+  const looks = outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : 0))
   t.diagnostic(`looks of the attachers and buffers of the owner: ${looks.join(', ')}`)
   for (const count of looks) assert.ok(count > 0)
-})
+}
+
+test('no byte is wrong, and calloc gives zeros, while buffers of a busy heap are attached', (t) => stress(t, 0))
+
+test('no byte is wrong, and calloc gives zeros, while buffers are attached with what lies around them', (t) =>
+  stress(t, 2 ** 20))

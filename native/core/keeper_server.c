@@ -46,7 +46,7 @@ XM_UNWATCHED static void erase(const struct xm_keeper *k, uint64_t address) {
 /* Notes what a page is and makes a copy of just that. Afterwards its threads try again. */
 XM_UNWATCHED static void copy_page(struct xm_keeper *k, const struct xm_keeper_range *range,
                                    uint64_t address) {
-    char *base = k->space.base;
+    char *base = k->base;
     uint64_t offset = range->file_offset + (address - range->start);
     long page = (long)k->page;
     if (syscall(SYS_pread64, range->descriptor, base, page, (off_t)offset) != page ||
@@ -86,7 +86,7 @@ XM_UNWATCHED static void answer_fault(struct xm_keeper *k, uint64_t address) {
 XM_UNWATCHED static void move_record(struct xm_keeper *k, uint64_t from, uint64_t to,
                                      uint64_t length) {
     long page = (long)k->page;
-    char *base = k->space.base;
+    char *base = k->base;
     for (uint64_t at = from; at < from + length; at += k->page) {
         long data = syscall(SYS_lseek, k->snapshot, (off_t)at, SEEK_DATA);
         if (data < 0 || (uint64_t)data >= from + length)
@@ -114,41 +114,29 @@ XM_UNWATCHED static void follow(struct xm_keeper *k, uint64_t from, uint64_t to,
     moved.file_offset += from - range->start;
     moved.start = to;
     moved.end = to + length;
-    k->ranges[k->range_count++] = moved;
+    k->ranges[k->range_count] = moved;
+    __atomic_store_n(&k->range_count, k->range_count + 1, __ATOMIC_RELEASE);
     move_record(k, from, to, length);
 }
 
-XM_UNWATCHED bool xm_keeper_read(struct xm_keeper *k, bool answer, bool all) {
-    struct uffd_msg message;
-    bool left = false;
-    while (syscall(SYS_read, k->userfault, &message, sizeof message) == sizeof message) {
-        if (message.event == UFFD_EVENT_REMAP) {
-            follow(k, message.arg.remap.from, message.arg.remap.to, message.arg.remap.len);
-            continue;
-        }
-        bool own = (pid_t)message.arg.pagefault.feat.ptid == k->forker;
-        if (message.event != UFFD_EVENT_PAGEFAULT)
-            continue;
-        if (answer && (own || all))
-            answer_fault(k, message.arg.pagefault.address);
-        else
-            left = true;
-    }
-    return left;
+/* Reads the start of a file; its length, 0 if it cannot be had. */
+XM_UNWATCHED static size_t read_file(const char *path, char *text, size_t capacity) {
+    long descriptor = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return 0;
+    long got = syscall(SYS_read, descriptor, text, capacity);
+    (void)syscall(SYS_close, descriptor);
+    return got < 0 ? 0 : (size_t)got;
 }
 
-/* Whether the thread that forks sleeps: it may wait for a thread that waits for us. */
-XM_UNWATCHED static bool forker_sleeps(const struct xm_keeper *k) {
+/* A thread's state as in proc(5), 0 if it cannot be had. */
+XM_UNWATCHED static char state_of(const struct xm_keeper_task *task) {
     char text[256];
-    long descriptor = syscall(SYS_openat, AT_FDCWD, k->forker_stat, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return true;
-    long got = syscall(SYS_read, descriptor, text, sizeof text);
-    (void)syscall(SYS_close, descriptor);
-    /* The state follows the name, which is in parentheses and may have some. */
-    while (got > 0 && text[got - 1] != ')')
-        got--;
-    return got < 1 || got + 1 >= (long)sizeof text || text[got + 1] == 'S';
+    size_t at = read_file(task->stat, text, sizeof text);
+    /* It follows the name, which is in parentheses and may have some. */
+    while (at > 0 && text[at - 1] != ')')
+        at--;
+    return at == 0 || at + 1 >= sizeof text ? '\0' : text[at + 1];
 }
 
 /* Whether the thread that forks waits for something else than us, maybe for one that we hold. */
@@ -156,8 +144,72 @@ XM_UNWATCHED static bool forker_is_stuck(const struct xm_keeper *k) {
     struct pollfd faults = {k->userfault, POLLIN, 0};
     struct timespec now = {0, 0};
     /* In this order: it tells of the phase, and its faults are there, before it sleeps. */
-    return forker_sleeps(k) && __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
+    char state = state_of(&k->forker_task);
+    return (state == 'S' || state == '\0') &&
+           __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
            syscall(SYS_ppoll, &faults, 1, &now, NULL, 0) == 0;
+}
+
+/* Whether a thread waits for its faults or events; so it is taken where the kernel does not say. */
+XM_UNWATCHED static bool waits_for_us(const struct xm_keeper_task *task) {
+    static const char word[] = "userfault";
+    char text[64];
+    size_t length = read_file(task->wchan, text, sizeof text);
+    if (length <= 1)
+        return state_of(task) != 'R';
+    for (size_t at = 0; at + sizeof word - 1 <= length; at++) {
+        size_t same = 0;
+        while (word[same] != '\0' && text[at + same] == word[same])
+            same++;
+        if (word[same] == '\0')
+            return true;
+    }
+    return false;
+}
+
+/* Whether nothing must be read now, see xm_userfault_look. */
+XM_UNWATCHED static bool is_mapping(const struct xm_keeper *k) {
+    bool merging = __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_MERGING;
+    return __atomic_load_n(&k->gate.mapping, __ATOMIC_SEQ_CST) != 0 &&
+           !waits_for_us(merging ? &k->joiner_task : &k->forker_task);
+}
+
+/* The next message, if there is one that may be read. */
+XM_UNWATCHED static bool read_message(struct xm_keeper *k, struct uffd_msg *message) {
+    __atomic_store_n(&k->gate.reading, 1, __ATOMIC_SEQ_CST);
+    bool got = !is_mapping(k) &&
+               syscall(SYS_read, k->userfault, message, sizeof *message) == sizeof *message;
+    __atomic_store_n(&k->gate.reading, 0, __ATOMIC_SEQ_CST);
+    return got;
+}
+
+/* Answers a fault unless it is left waiting. Whether it is. */
+XM_UNWATCHED static bool answer(struct xm_keeper *k, const struct uffd_msg *message, bool all) {
+    bool own = (pid_t)message->arg.pagefault.feat.ptid == k->forker_task.id;
+    /* The joiner waits for this before it begins. */
+    __atomic_store_n(&k->answering, 1, __ATOMIC_SEQ_CST);
+    int32_t phase = __atomic_load_n(&k->phase, __ATOMIC_SEQ_CST);
+    bool answers = (own || all) && (phase == XM_KEEPER_FORKING || phase == XM_KEEPER_AWAITING);
+    if (answers)
+        answer_fault(k, message->arg.pagefault.address);
+    __atomic_store_n(&k->answering, 0, __ATOMIC_SEQ_CST);
+    return !answers;
+}
+
+/*
+ * Reads what the userfaultfd has to tell. Until all is merged, faults of the thread that forks are
+ * answered, and with `all` those of the others, too. Whether some thread was left waiting.
+ */
+XM_UNWATCHED static bool read_faults(struct xm_keeper *k, bool all) {
+    struct uffd_msg message;
+    bool left = false;
+    while (read_message(k, &message)) {
+        if (message.event == UFFD_EVENT_REMAP)
+            follow(k, message.arg.remap.from, message.arg.remap.to, message.arg.remap.len);
+        else if (message.event == UFFD_EVENT_PAGEFAULT)
+            left = answer(k, &message, all) || left;
+    }
+    return left;
 }
 
 XM_UNWATCHED static void wake_all(const struct xm_keeper *k) {
@@ -165,19 +217,44 @@ XM_UNWATCHED static void wake_all(const struct xm_keeper *k) {
         wake(k, k->ranges[i].start, k->ranges[i].end - k->ranges[i].start);
 }
 
-XM_UNWATCHED void xm_keeper_serve(struct xm_keeper *k) {
-    bool holds = false;
-    bool all = false;
-    for (unsigned held_ms = 0;;) {
-        struct pollfd watched[2] = {{k->bell, POLLIN, 0}, {k->userfault, POLLIN, 0}};
+/* What the server knows of a fork. */
+struct service {
+    uint32_t fork;
+    /* Stores wait, or waited. */
+    bool holds;
+    /* They do not wait any more. */
+    bool all;
+    unsigned held_ms;
+};
+
+XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, bool idle) {
+    if (service->fork != k->forks)
+        *service = (struct service){.fork = k->forks};
+    if (idle && (++service->held_ms >= LONGEST_HOLD_MS || forker_is_stuck(k))) {
+        service->all = true;
+        wake_all(k);
+    }
+    service->holds = read_faults(k, service->all) || service->holds;
+}
+
+/* While a fork goes on, this must not wait for anything else. */
+XM_UNWATCHED void *xm_keeper_server(void *argument) {
+    struct xm_keeper *k = argument;
+    struct service service = {0};
+    pthread_setname_np(pthread_self(), "xpmem-keeper");
+    for (;;) {
+        struct pollfd watched[2] = {{k->server_bell, POLLIN, 0}, {k->userfault, POLLIN, 0}};
         struct timespec tick = {0, 1000000};
-        long ready = syscall(SYS_ppoll, watched, 2, holds && !all ? &tick : NULL, NULL, 0);
+        bool ticks = service.holds && !service.all;
+        long ready = syscall(SYS_ppoll, watched, 2, ticks ? &tick : NULL, NULL, 0);
+        uint64_t rung;
         if (ready > 0 && watched[0].revents != 0)
-            return;
-        if (ready == 0 && (++held_ms >= LONGEST_HOLD_MS || forker_is_stuck(k))) {
-            all = true;
-            wake_all(k);
-        }
-        holds = xm_keeper_read(k, true, all) || holds;
+            (void)syscall(SYS_read, k->server_bell, &rung, sizeof rung);
+        int32_t phase = __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE);
+        if (phase == XM_KEEPER_ENDING)
+            return NULL;
+        if (phase == XM_KEEPER_IDLE)
+            service.holds = false;
+        serve(k, &service, ready == 0 && phase != XM_KEEPER_MERGING && phase != XM_KEEPER_IDLE);
     }
 }

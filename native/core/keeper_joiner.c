@@ -1,7 +1,6 @@
 #include "keeper_parts.h"
 
-#include <errno.h>
-#include <sys/syscall.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "futex.h"
@@ -10,10 +9,6 @@
 
 /* Passes over all mappings, which may change meanwhile. */
 #define MOST_PASSES 16
-
-static void read_events(void *context) {
-    (void)xm_keeper_read(context, false, false);
-}
 
 /* Some range that maps the file of a private mapping; NULL if it is none of ours. */
 static const struct xm_keeper_range *find_file(const struct xm_keeper *k, const struct xm_vma *vma,
@@ -60,8 +55,7 @@ static bool merge_mapping(struct xm_keeper *k, const struct xm_vma *vma, int int
                                  .into_offset = vma->file_offset + (at - vma->start),
                                  .userfault = k->userfault,
                                  .snapshot = watched && !k->unsure ? k->snapshot : -1,
-                                 .changing = read_events,
-                                 .context = k};
+                                 .gate = &k->gate};
         whole = xm_merge(&merge, &k->space) == 0 && whole;
         at = stop;
     }
@@ -93,10 +87,8 @@ static bool was_parted(const void *context, uint64_t page) {
 }
 
 static void merge_all(struct xm_keeper *k) {
-    read_events(k);
     for (int pass = 0; pass < MOST_PASSES && merge_pass(k);)
         pass++;
-    read_events(k);
     /* Whoever waits for a page that is not there any more. */
     for (size_t i = 0; i < k->range_count; i++)
         (void)xm_userfault_wake(k->userfault, k->ranges[i].start,
@@ -109,33 +101,25 @@ static void merge_all(struct xm_keeper *k) {
         k->watches = false;
 }
 
-/* While a fork goes on nothing but this is waited for. */
-XM_UNWATCHED static int await_phase(struct xm_keeper *k) {
-    uint64_t rung;
-    while (syscall(SYS_read, k->bell, &rung, sizeof rung) < 0 && errno == EINTR)
-        continue;
-    return __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE);
-}
-
-static void merge(struct xm_keeper *k) {
-    /* For what the forking thread wrote before. */
-    if (__atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_MERGING)
-        merge_all(k);
-    /* Before the next fork can begin: the bell may have rung twice for this one. */
-    __atomic_store_n(&k->phase, XM_KEEPER_IDLE, __ATOMIC_RELEASE);
-    __atomic_store_n(&k->merged, 1, __ATOMIC_RELEASE);
-    (void)xm_futex_wake(&k->merged, 1);
-}
-
-XM_UNWATCHED void *xm_keeper_main(void *argument) {
+void *xm_keeper_joiner(void *argument) {
     struct xm_keeper *k = argument;
-    int phase;
-    pthread_setname_np(pthread_self(), "xpmem-keeper");
-    while ((phase = await_phase(k)) != XM_KEEPER_ENDING) {
-        if (phase == XM_KEEPER_MERGING)
-            merge(k);
-        else if (phase != XM_KEEPER_IDLE)
-            xm_keeper_serve(k);
+    uint64_t rung;
+    pthread_setname_np(pthread_self(), "xpmem-joiner");
+    xm_keeper_find_task(&k->joiner_task);
+    for (;;) {
+        if (read(k->joiner_bell, &rung, sizeof rung) < 0)
+            continue;
+        int32_t phase = __atomic_load_n(&k->phase, __ATOMIC_SEQ_CST);
+        if (phase == XM_KEEPER_ENDING)
+            return NULL;
+        if (phase != XM_KEEPER_MERGING)
+            continue;
+        while (__atomic_load_n(&k->answering, __ATOMIC_SEQ_CST) != 0)
+            sched_yield();
+        merge_all(k);
+        /* Before the next fork can begin. */
+        xm_keeper_enter(k, XM_KEEPER_IDLE, k->server_bell);
+        __atomic_store_n(&k->merged, 1, __ATOMIC_RELEASE);
+        (void)xm_futex_wake(&k->merged, 1);
     }
-    return NULL;
 }
