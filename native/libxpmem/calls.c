@@ -200,7 +200,9 @@ static void await_open(struct xm_call *call) {
     else if (xm_now_ms() < deadline)
         pthread_cond_timedwait(&call->changed, &session->lock, &until);
     else
-        xm_call_finish(call, -ETIMEDOUT, "the service is gone and has not come back");
+        xm_call_finish(call, -ETIMEDOUT,
+                       session->known ? "the service is gone and has not come back"
+                                      : "the service does not come up");
 }
 
 static void step(struct xm_call *call) {
