@@ -52,8 +52,8 @@ async function stress(t: TestContext, margin: number): Promise<void> {
   const watched = Promise.allSettled(attachers)
   // The test's length, or until one finds something wrong.
   await Promise.race([pause(1000 * seconds, undefined, { ref: false }), ...attachers.map((run) => run.catch(() => 0))])
-  const ended = owner.call<number>('stressEnd')
-  const outcomes = [...(await watched), ...(await Promise.allSettled([ended]))]
+  const ended = Promise.allSettled([owner.call<number>('stressEnd')])
+  const outcomes = [...(await watched), ...(await ended)]
   const wrong = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome] : []))
   assert.deepEqual(
     wrong.map(({ reason }) => `${reason}`),
