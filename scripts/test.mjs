@@ -23,7 +23,7 @@ const withC = /^(conformance|stress|examples\/python)/
 
 const files = readdirSync(join(root, 'dist/test'), { recursive: true })
   .filter((name) => name.endsWith('.test.js') && (wanted.length === 0 || wanted.some((part) => name.includes(part))))
-  .filter((name) => sanitize === '' || /^(conformance|stress)/.test(name))
+  .filter((name) => sanitize === '' || /^(conformance\/(c|typescript-to-c)|stress)/.test(name))
   .map((name) => join(root, 'dist/test', name))
   .sort()
 if (files.length === 0) {
