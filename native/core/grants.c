@@ -219,11 +219,10 @@ size_t xm_holdings(const void *agent, struct xm_row_holding *rows, size_t capaci
 }
 
 void xm_table_forget(void) {
+    xm_attachments_forget();
     for (size_t i = 0; i < xm_grants.count; i++) {
-        struct xm_extents *extents = &xm_grants.items[i]->extents;
-        for (size_t j = 0; j < extents->source_count; j++)
-            close(extents->sources[j].descriptor);
+        xm_extents_clear(&xm_grants.items[i]->extents);
+        free(xm_grants.items[i]);
     }
     xm_grants.count = 0;
-    xm_attachments_forget();
 }

@@ -127,9 +127,10 @@ void xm_keeper_end(void) {
 void xm_keeper_forget(void) {
     if (keeper == NULL)
         return;
+    /* Its memory stays, as an agent's does: it has the descriptors of threads, which others may
+     * have noted by their addresses. */
     xm_merge_close(&keeper->space);
     close_all(keeper);
-    munmap(keeper, sizeof *keeper);
     keeper = NULL;
 }
 

@@ -64,10 +64,10 @@ test('serve --idle-exit leaves by itself, with 0 and without its socket', async 
 
 test('serve --idle-exit stays while a client offers a segment, and leaves after it', async (t) => {
   const { runtimeDir, start } = stage(t)
-  const busy = await start(['serve', '--runtime-dir', runtimeDir, '--partition', 'busy', '--idle-exit', '1'])
+  const busy = await start(['serve', '--runtime-dir', runtimeDir, '--partition', 'busy', '--idle-exit', '4'])
   const owner = await start(['make', '--runtime-dir', runtimeDir, '--partition', 'busy', process.execPath])
   // A service that began later and has no client is the clock.
-  const idle = await start(['serve', '--runtime-dir', runtimeDir, '--partition', 'idle', '--idle-exit', '1'])
+  const idle = await start(['serve', '--runtime-dir', runtimeDir, '--partition', 'idle', '--idle-exit', '4'])
   await idle.exited
   assert.equal(busy.child.exitCode, null)
   await owner.end('SIGTERM')
