@@ -24,10 +24,11 @@
  * memfd is too small.
  *
  * Meanwhile the process must not fork, as that would part the frames from the memory, and no
- * thread may unmap the range, discard it (MADV_DONTNEED) or change its protection. The stack and
- * the thread descriptor of the calling thread must not lie in the range. Two kinds of stores are
- * not seen: those of a device or another process that holds the frames already (O_DIRECT,
- * process_vm_writev), and those that ignore protection (/proc/self/mem).
+ * thread may discard a part (MADV_DONTNEED: its bytes could come back, or stores be lost), unmap it
+ * (it could be mapped again) or change its protection; nobody waits for ever if one does. The stack
+ * and the thread descriptor of the calling thread must not lie in the range. Two kinds of stores
+ * are not seen: those that are made through references to the old frames (O_DIRECT,
+ * process_vm_writev under way), and those that ignore protection (/proc/self/mem).
  *
  * Where only a userfaultfd for user mode is to be had, a system call of another thread that
  * touches a frozen chunk fails with EFAULT. The C library ends the process if that happens to the

@@ -8,10 +8,6 @@
 
 #include <sys/syscall.h>
 
-#ifndef __has_attribute
-#define __has_attribute(name) 0
-#endif
-
 /* The stack protector's canary is a global of the dynamic linker on some machines. */
 #if __has_attribute(no_stack_protector)
 #define XM_RAW_UNPROTECTED __attribute__((no_stack_protector))
