@@ -4,12 +4,6 @@
 #include "../../native/core/fork.h"
 #include "moving.h"
 
-/* Children start threads, which ThreadSanitizer allows only when told. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void) {
-    return "die_after_fork=0";
-}
-
 static struct service service;
 static struct counting_listener listener;
 static char *memory;
