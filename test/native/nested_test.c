@@ -4,10 +4,18 @@
 #include "../../native/core/fork.h"
 #include "moving.h"
 
+/* Children start threads, which ThreadSanitizer allows only when told. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) {
+    return "die_after_fork=0";
+}
+
 static struct service service;
 static struct counting_listener listener;
 static char *memory;
-static atomic_int handler_forks;
+/* How many forks handlers are still to make: early ones, and such that came after xpmem. */
+static atomic_int early_forks;
+static atomic_int late_forks;
 
 #define BYTES (2 * MIB)
 
@@ -16,10 +24,10 @@ static void check_memory(char expected) {
         CHECK_EQUAL(memory[i], expected);
 }
 
-static void fork_in_handler(void) {
-    if (atomic_load(&handler_forks) == 0)
+static void fork_once(atomic_int *left) {
+    if (atomic_load(left) == 0)
         return;
-    atomic_fetch_sub(&handler_forks, 1);
+    atomic_fetch_sub(left, 1);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
@@ -28,6 +36,14 @@ static void fork_in_handler(void) {
         _exit(0);
     }
     await_exit(child);
+}
+
+static void fork_early(void) {
+    fork_once(&early_forks);
+}
+
+static void fork_late(void) {
+    fork_once(&late_forks);
 }
 
 static struct xm_agent *begin(void) {
@@ -59,14 +75,15 @@ static void fork_and_check(void) {
     check_memory(1);
 }
 
-/* Handlers that were there before those of xpmem, and such that came later. */
+/* One fork in a handler before the fork and one in the next, which may be in the fork within. */
 static void handlers_of_others_may_fork(void) {
     struct xm_agent *agent = begin();
-    for (int i = 0; i < 20; i++) {
-        /* The first two forks in each of the handlers, in each process. */
-        atomic_store(&handler_forks, 2);
+    for (int i = 0; i < 40; i++) {
+        atomic_store(i % 2 == 0 ? &early_forks : &late_forks, i % 3 + 1);
         fork_and_check();
-        atomic_store(&handler_forks, 0);
+        atomic_store(&early_forks, 0);
+        atomic_store(&late_forks, 0);
+        CHECK_EQUAL(shared_bytes(memory, BYTES), BYTES);
     }
     end(agent);
 }
@@ -173,12 +190,12 @@ static void the_agent_may_fork_or_be_stuck_in_a_callback(void) {
 
 /* Before the handlers of xpmem are there. */
 __attribute__((constructor(101))) static void watch_early(void) {
-    pthread_atfork(fork_in_handler, fork_in_handler, NULL);
+    pthread_atfork(fork_early, fork_early, NULL);
 }
 
 int main(void) {
     start_watchdog();
-    pthread_atfork(fork_in_handler, fork_in_handler, NULL);
+    pthread_atfork(fork_late, fork_late, NULL);
     RUN(handlers_of_others_may_fork);
     RUN(many_threads_fork_at_once);
     RUN(a_child_moves_its_copy_and_forks);
