@@ -48,6 +48,7 @@ static int keep_mapped(struct xm_link *idle) {
             if (file->inode == vma.inode && file->device == vma.device) {
                 xm_link_remove(&file->link);
                 xm_link_append(&files, &file->link);
+                file->missed = false;
                 break;
             }
         }
@@ -57,7 +58,8 @@ static int keep_mapped(struct xm_link *idle) {
 }
 
 /*
- * Closes memfds that nobody holds or maps, `capacity` at the most, and tells which in `rows` unless
+ * Closes memfds that nobody holds or maps, and that no look before this one found either,
+ * `capacity` at the most, and tells which in `rows` unless
  * that is NULL. The state lock is held. How many, or a negative errno.
  */
 static ssize_t sweep(struct xm_row_file *rows, size_t capacity) {
@@ -79,7 +81,9 @@ static ssize_t sweep(struct xm_row_file *rows, size_t capacity) {
         struct xm_file *file = XM_MEMBER(idle.next, struct xm_file, link);
         xm_link_remove(&file->link);
         xm_link_append(&files, &file->link);
-        if (error < 0)
+        bool known = error >= 0 && file->missed;
+        file->missed = error >= 0;
+        if (!known)
             continue;
         if (rows != NULL)
             rows[count] = (struct xm_row_file){file->device, file->inode};
@@ -123,7 +127,6 @@ int xm_file_create(uint64_t size, enum xm_file_kind kind, struct xm_file **file)
     if (error != 0)
         return error;
     xm_lock();
-    (void)sweep(NULL, SIZE_MAX);
     xm_link_append(&files, &(*file)->link);
     xm_unlock();
     return 0;
@@ -152,14 +155,21 @@ int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file) {
     int descriptor = open_mapped(vma, path);
     if (descriptor < 0 && vma->name[0] == '/')
         descriptor = open_mapped(vma, vma->name);
+    struct xm_descriptor_facts facts;
+    if (descriptor >= 0 && (xm_inspect(descriptor, &facts) != 0 || facts.size < 0)) {
+        close(descriptor);
+        return -ENOTSUP;
+    }
     return descriptor < 0 ? descriptor : wrap(descriptor, XM_FILE_FOREIGN, file);
 }
 
 struct xm_file *xm_file_hold(dev_t device, ino_t inode) {
     xm_lock();
     struct xm_file *file = xm_file_find(device, inode);
-    if (file != NULL)
+    if (file != NULL) {
         file->holders++;
+        file->missed = false;
+    }
     xm_unlock();
     return file;
 }

@@ -38,6 +38,8 @@ struct xm_file {
     uint64_t size;
     /* Offers, regions and requests under way that hold it. */
     unsigned holders;
+    /* The last look at the mappings, which change while they are read, did not find it. */
+    bool missed;
 };
 
 /* Fresh shared memory. */
@@ -47,7 +49,7 @@ struct xm_region {
     struct xm_file *file;
 };
 
-/* Makes a memfd, held once. It also lets go of those that nobody holds or maps any more. */
+/* Makes a memfd, held once. */
 int xm_file_create(uint64_t size, enum xm_file_kind kind, struct xm_file **file);
 /*
  * Opens the file that a shared mapping maps and we did not make, held once: for writing where that

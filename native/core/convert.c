@@ -8,6 +8,7 @@
 
 #include "copy.h"
 #include "memory.h"
+#include "thread.h"
 #include "waiters.h"
 
 #ifndef MADV_POPULATE_READ
@@ -52,6 +53,7 @@ static int protect_page(const void *userfault, uint64_t page, bool protect) {
 static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *scratch,
                       int userfault, uint64_t at, uint64_t length) {
     uint64_t address = c->address + at;
+    uint64_t before = xm_signals_block();
     int error = xm_userfault_protect(userfault, address, length, true);
     if (error == 0)
         error = xm_waiters_rouse(address, length, protect_page, NULL, &userfault);
@@ -68,6 +70,7 @@ static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *sc
     if (error != 0)
         (void)xm_userfault_protect(userfault, address, length, false);
     (void)xm_userfault_wake(userfault, address, length);
+    xm_signals_restore(before);
     return error;
 }
 
@@ -88,7 +91,9 @@ static int move_chunks(const struct xm_conversion *c, const struct xm_scratch *s
 
 int xm_convert(const struct xm_conversion *c, uint64_t features) {
     uint64_t unpopulated = features & XM_FEATURE_WP_UNPOPULATED;
-    uint64_t needed = XM_FEATURE_WP_PRIVATE | (c->from >= 0 ? XM_FEATURE_WP_SHMEM : 0);
+    /* Of shared memory also for private: a fork parts it from its memfd and has to merge it again.
+     */
+    uint64_t needed = XM_FEATURE_WP_PRIVATE | XM_FEATURE_WP_SHMEM;
     if ((features & needed) != needed)
         return -ENOTSUP;
     struct xm_scratch scratch;

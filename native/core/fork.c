@@ -26,6 +26,10 @@ static struct {
     /* pthread_self() of the thread; 0: no fork is under way. */
     uintptr_t thread;
     unsigned depth;
+    /* Children that have not said yet that they have their copies: also those of forks within. */
+    unsigned children;
+    /* The thread's cancellation state before: a fork does not end half-way. */
+    int cancel_state;
     /* Some memory was moved. */
     bool moved;
     /* Some of it could not be mapped privately, so that the child does not get it. */
@@ -74,7 +78,8 @@ static void part(const struct xm_vma *vma, const struct xm_file *file) {
                 MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file->descriptor,
                 (off_t)vma->file_offset) != -1)
         return;
-    current.withheld = madvise((void *)(uintptr_t)vma->start, length, MADV_DONTFORK) == 0;
+    bool withheld = madvise((void *)(uintptr_t)vma->start, length, MADV_DONTFORK) == 0;
+    current.withheld = current.withheld || withheld;
 }
 
 /* Calls a function for each shared mapping of moved memory. Attachments are none: no child has
@@ -94,12 +99,17 @@ static void each_moved(void (*function)(const struct xm_vma *vma, const struct x
 }
 
 static void before_fork(void) {
+    int cancel_state;
     if (within_own_fork()) {
         current.depth++;
+        current.children++;
         return;
     }
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     xm_lock_conversion();
     xm_lock();
+    current.cancel_state = cancel_state;
+    current.children = 1;
     __atomic_store_n(&current.thread, (uintptr_t)pthread_self(), __ATOMIC_RELAXED);
     current.depth = 1;
     current.withheld = false;
@@ -124,12 +134,17 @@ static void close_end(int *end) {
     *end = -1;
 }
 
-/* Until the child says that it has its copies, or is gone. */
+/* Until the children say that they have their copies, or are gone. */
 static void await_child(void) {
     char said;
     close_end(&current.child_end);
-    while (current.parent_end >= 0 && read(current.parent_end, &said, 1) < 0 && errno == EINTR)
-        continue;
+    for (unsigned left = current.children; current.parent_end >= 0 && left != 0;) {
+        ssize_t got = read(current.parent_end, &said, 1);
+        if (got == 1)
+            left--;
+        else if (got == 0 || errno != EINTR)
+            break;
+    }
     close_end(&current.parent_end);
 }
 
@@ -156,8 +171,10 @@ static void after_fork_in_parent(void) {
         xm_files_unpin();
         xm_unlock();
     }
+    int cancel_state = current.cancel_state;
     __atomic_store_n(&current.thread, 0, __ATOMIC_RELAXED);
     xm_unlock_conversion();
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 /* The child has none of the threads that may have held or awaited the locks. */
@@ -176,9 +193,11 @@ static void after_fork_in_child(void) {
     current.moved = false;
     if (--current.depth != 0)
         return;
+    int cancel_state = current.cancel_state;
     __atomic_store_n(&current.thread, 0, __ATOMIC_RELAXED);
     xm_unlock();
     xm_unlock_conversion();
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 __attribute__((constructor)) static void watch_forks(void) {

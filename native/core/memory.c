@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* From linux/memfd.h of Linux 6.3: not executable, and sealed so. */
@@ -71,6 +73,14 @@ int xm_inspect(int descriptor, struct xm_descriptor_facts *facts) {
     facts->size = S_ISREG(status.stx_mode) ? (int64_t)status.stx_size : -1;
     facts->used = status.stx_blocks * 512;
     facts->seals = fcntl(descriptor, F_GET_SEALS);
+    /* Huge pages are mapped and unmapped by their own size, beyond what was asked for. Only memfds
+     * and hugetlbfs have seals, and neither keeps a fstatfs waiting. */
+    struct statfs system;
+    if (facts->seals >= 0 &&
+        (fstatfs(descriptor, &system) != 0 || (uint32_t)system.f_type == HUGETLBFS_MAGIC)) {
+        facts->seals = -1;
+        facts->size = -1;
+    }
     facts->readable = usable && (mode == O_RDONLY || mode == O_RDWR);
     facts->writable = usable && (mode == O_WRONLY || mode == O_RDWR);
     return 0;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "thread.h"
 #include "waiters.h"
 
 /* From Documentation/admin-guide/mm/pagemap.rst. */
@@ -216,6 +217,7 @@ static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
                        const struct chunk *chunk) {
     bool recorded = m->snapshot >= 0;
     int error = recorded ? 0 : read_pagemap(space, chunk, space->before);
+    uint64_t before = xm_signals_block();
     if (error == 0)
         error = protect(m, chunk->address, chunk->length, true);
     if (error == 0)
@@ -225,6 +227,7 @@ static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
     if (error == 0)
         error = map_shared(m, chunk);
     (void)xm_userfault_wake(m->userfault, chunk->address, chunk->length);
+    xm_signals_restore(before);
     return error;
 }
 

@@ -85,8 +85,12 @@ static int move_piece(struct xm_share *share, struct xm_offer *offer, struct xm_
                                        .into = growth->file->descriptor,
                                        .into_offset = growth->file_offset};
     error = convert(share, &conversion, piece->kind);
-    if (error != 0)
+    if (error != 0) {
+        /* Some of it may have been written, and what is zero by the next try would not be. */
+        xm_file_release(growth->file);
+        *growth = (struct xm_growth){0};
         return error;
+    }
     piece->file = xm_file_hold(growth->file->device, growth->file->inode);
     piece->file_offset = growth->file_offset + (piece->address - growth->next);
     piece->length = least(piece->length, stop - piece->address);

@@ -141,16 +141,16 @@ bool xm_piece_moves(const struct xm_piece *piece) {
 /* False: an answer has no room for it. Each piece that is moved may need a memfd of its own. */
 static bool add_piece(struct xm_survey *survey, const struct xm_piece *piece, size_t *to_move) {
     bool moves = xm_piece_moves(piece);
-    bool room = survey->piece_count < XM_SURVEY_PIECES &&
-                survey->file_count + *to_move + (moves ? 1 : 0) <= XM_SURVEY_FILES;
-    if (!room) {
+    bool fresh = piece->file != NULL;
+    for (size_t i = 0; i < survey->file_count; i++)
+        fresh = fresh && survey->files[i] != piece->file;
+    size_t files = survey->file_count + *to_move + (moves || fresh ? 1 : 0);
+    if (survey->piece_count == XM_SURVEY_PIECES || files > XM_SURVEY_FILES) {
         xm_file_release(piece->file);
         return false;
     }
-    if (piece->file != NULL && !xm_survey_keep(survey, piece->file))
-        return false;
-    if (survey->file_count + *to_move > XM_SURVEY_FILES)
-        return false;
+    if (piece->file != NULL)
+        (void)xm_survey_keep(survey, piece->file);
     *to_move += moves ? 1 : 0;
     survey->pieces[survey->piece_count++] = *piece;
     return true;

@@ -212,8 +212,9 @@ int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attach
 
 void xm_attached_release(uint64_t apid) {
     const struct xm_agent *agent = xm_session_agent();
-    xm_owner_detach_all(&owner, agent, apid);
+    /* This first: it takes away, too, what the program has moved elsewhere. */
     xm_grant_close(agent, apid);
+    xm_owner_detach_all(&owner, agent, apid);
 }
 
 /* Nothing mapped at an address: 0; memory that is no attachment: -EINVAL. */

@@ -47,15 +47,16 @@ export class ThreadGroup {
   /** The process's mappings that have some of a range; undefined if this process may not know. */
   mappings(address: bigint, length: number): Mapping[] | undefined {
     this.#maps ??= this.#openMaps()
-    return this.#maps < 0 ? undefined : kernel.mappings(this.#maps, address, length)
+    return this.#maps === undefined || this.#maps < 0 ? undefined : kernel.mappings(this.#maps, address, length)
   }
 
-  #openMaps(): number {
+  #openMaps(): number | undefined {
     let descriptor: number
     try {
       descriptor = kernel.mappingsOpen(this.pid)
-    } catch {
-      return -1
+    } catch (error) {
+      // What is refused once is always; what there is no descriptor for now may be had later.
+      return ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '') ? -1 : undefined
     }
     // Asked after it was opened: if it is right now, it is of that process.
     if (!this.#gone && startTimeOf(this.pid) === this.start) return descriptor
