@@ -59,8 +59,8 @@ static int keep_mapped(struct xm_link *idle) {
 
 /*
  * Closes memfds that nobody holds or maps, and that no look before this one found either,
- * `capacity` at the most, and tells which in `rows` unless
- * that is NULL. The state lock is held. How many, or a negative errno.
+ * `capacity` at the most, and tells which in `rows`. The state lock is held. How many, or a
+ * negative errno.
  */
 static ssize_t sweep(struct xm_row_file *rows, size_t capacity) {
     struct xm_link idle;
@@ -85,8 +85,7 @@ static ssize_t sweep(struct xm_row_file *rows, size_t capacity) {
         file->missed = error >= 0;
         if (!known)
             continue;
-        if (rows != NULL)
-            rows[count] = (struct xm_row_file){file->device, file->inode};
+        rows[count] = (struct xm_row_file){file->device, file->inode};
         count++;
         discard(file);
     }

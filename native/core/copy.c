@@ -42,7 +42,7 @@ static bool all_zero(const uint64_t *words, size_t bytes) {
 }
 
 /* The bare system call: a checking wrapper would read the range as if it were this thread's own. */
-static int write_all(int descriptor, const void *bytes, size_t length, uint64_t offset) {
+int xm_write_all(int descriptor, const void *bytes, uint64_t length, uint64_t offset) {
     const char *next = bytes;
     while (length != 0) {
         long written = syscall(SYS_pwrite64, descriptor, next, length, (off_t)offset);
@@ -51,7 +51,7 @@ static int write_all(int descriptor, const void *bytes, size_t length, uint64_t 
         if (written <= 0)
             return written < 0 ? -errno : -EIO;
         next += written;
-        length -= (size_t)written;
+        length -= (uint64_t)written;
         offset += (uint64_t)written;
     }
     return 0;
@@ -67,7 +67,7 @@ static int write_runs(const struct xm_scratch *scratch, uint64_t length, int int
             continue;
         if (at > begin) {
             const uint64_t *from = scratch->words + begin / sizeof(uint64_t);
-            int error = write_all(into, from, at - begin, offset + begin);
+            int error = xm_write_all(into, from, at - begin, offset + begin);
             if (error != 0)
                 return error;
         }
@@ -81,7 +81,7 @@ int xm_copy_pages(const struct xm_scratch *scratch, uint64_t address, uint64_t l
     for (uint64_t at = 0; at < length; at += SCRATCH_BYTES) {
         uint64_t part = length - at < SCRATCH_BYTES ? length - at : SCRATCH_BYTES;
         const void *from = (const void *)(uintptr_t)(address + at);
-        int error = write_all(scratch->descriptor, from, part, 0);
+        int error = xm_write_all(scratch->descriptor, from, part, 0);
         if (error == 0)
             error = write_runs(scratch, part, into, into_offset + at);
         if (error != 0)

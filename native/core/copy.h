@@ -22,6 +22,9 @@ struct xm_scratch {
 int xm_scratch_open(struct xm_scratch *scratch);
 void xm_scratch_close(struct xm_scratch *scratch);
 
+/* Writes all of `length` bytes by system calls alone. 0 or a negative errno. */
+int xm_write_all(int descriptor, const void *bytes, uint64_t length, uint64_t offset);
+
 /* Copies whole pages into a memfd. 0 or a negative errno. */
 int xm_copy_pages(const struct xm_scratch *scratch, uint64_t address, uint64_t length, int into,
                   uint64_t into_offset);

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "copy.h"
 #include "memory.h"
 #include "thread.h"
 #include "waiters.h"
@@ -53,21 +54,6 @@ void xm_merge_close(struct xm_merge_space *space) {
 }
 
 /* Bare system calls from here on, since wrappers that check would touch the range. */
-static int write_all(int descriptor, const void *bytes, uint64_t length, uint64_t offset) {
-    const char *next = bytes;
-    while (length != 0) {
-        long written = syscall(SYS_pwrite64, descriptor, next, length, (off_t)offset);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return written < 0 ? -errno : -EIO;
-        next += written;
-        length -= (uint64_t)written;
-        offset += (uint64_t)written;
-    }
-    return 0;
-}
-
 static int read_all(int descriptor, void *bytes, uint64_t length, uint64_t offset) {
     char *next = bytes;
     while (length != 0) {
@@ -128,8 +114,8 @@ static int read_pagemap(const struct xm_merge_space *space, const struct chunk *
 static int write_range(const struct xm_merge *m, const struct chunk *chunk, uint64_t from,
                        uint64_t to) {
     return from == to ? 0
-                      : write_all(m->into, (const char *)(uintptr_t)(chunk->address + from),
-                                  to - from, chunk->into_offset + from);
+                      : xm_write_all(m->into, (const char *)(uintptr_t)(chunk->address + from),
+                                     to - from, chunk->into_offset + from);
 }
 
 /* Writes all copies, whole. */
@@ -168,7 +154,7 @@ static void wake_changed(const struct xm_merge *m, const struct xm_merge_space *
 static int write_changes(const struct xm_merge *m, struct xm_merge_space *space,
                          const struct chunk *chunk, uint64_t at) {
     uint64_t address = chunk->address + at;
-    int error = write_all(space->scratch, (const char *)(uintptr_t)address, chunk->page, 0);
+    int error = xm_write_all(space->scratch, (const char *)(uintptr_t)address, chunk->page, 0);
     if (error == 0)
         error = read_all(m->snapshot, space->base, chunk->page, address);
     for (size_t i = 0; error == 0 && i < chunk->page;) {
@@ -176,8 +162,8 @@ static int write_changes(const struct xm_merge *m, struct xm_merge_space *space,
         while (i < chunk->page && space->view[i] != space->base[i])
             i++;
         if (i > begin)
-            error =
-                write_all(m->into, space->view + begin, i - begin, chunk->into_offset + at + begin);
+            error = xm_write_all(m->into, space->view + begin, i - begin,
+                                 chunk->into_offset + at + begin);
         else
             i++;
     }
