@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'EEXIST'
   | 'EFAULT'
   | 'EFBIG'
+  | 'EHOSTUNREACH'
   | 'EINVAL'
   | 'EMFILE'
   | 'ENAMETOOLONG'

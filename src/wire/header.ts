@@ -1,9 +1,8 @@
-import { type Placed, placeMessage, placeRow } from './layout.js'
+import { headerBytes, type Placed, placeMessage, placeRow } from './layout.js'
 import {
   access,
   attachFlag,
   gotFlag,
-  headerBytes,
   hole,
   makeFlag,
   maxDescriptors,

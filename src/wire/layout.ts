@@ -1,4 +1,20 @@
-import { type Fields, type FieldType, headerBytes } from './schema.js'
+/** Bytes of a message's header: u16 code, u16 reserved (zero), u32 request number. */
+export const headerBytes = 8
+
+/**
+ * Field types. `size` is a u64 whose value must be a safe integer, and is a `number` in TypeScript;
+ * `u64` is a `bigint`.
+ */
+export type FieldType = 'u32' | 'u64' | 'size'
+
+export type Fields = { readonly [name: string]: FieldType }
+
+export interface MessageLayout {
+  readonly code: number
+  readonly fields: Fields
+  /** 'none', UTF-8 'text', raw 'bytes', or the name of a structure that repeats. */
+  readonly tail: string
+}
 
 export interface PlacedField {
   readonly name: string

@@ -7,6 +7,8 @@
  * C header (native/core/wire.h) asserts that a C compiler lays them out the same way.
  */
 
+import type { Fields, MessageLayout } from './layout.js'
+
 /** Raised whenever a layout changes; both ends must say the same number. */
 export const protocolVersion = 2
 
@@ -15,20 +17,6 @@ export const maxMessageBytes = 65_536
 
 /** File descriptors that may travel beside one message. */
 export const maxDescriptors = 16
-
-/** Bytes of the header: u16 code, u16 reserved (zero), u32 request number. */
-export const headerBytes = 8
-
-/**
- * Field types. `size` is a u64 whose value must be a safe integer, and is a `number` in TypeScript;
- * `u64` is a `bigint`; `errno` is a u32 holding an errno value.
- */
-export type FieldType = 'u32' | 'u64' | 'size'
-
-/** The tail: UTF-8 text, or rows of one structure. */
-export type TailType = 'none' | 'text' | RowName
-
-export type Fields = { readonly [name: string]: FieldType }
 
 /** Structures that repeat in a tail. */
 export const rows = {
@@ -43,12 +31,6 @@ export const rows = {
 } as const satisfies Record<string, Fields>
 
 export type RowName = keyof typeof rows
-
-export interface MessageLayout {
-  readonly code: number
-  readonly fields: Fields
-  readonly tail: TailType
-}
 
 /** Which kind of connection this is, in `hello`. */
 export const role = { control: 1, agent: 2 } as const

@@ -1,15 +1,8 @@
 /** Random values that are the same for the same seed, and whole messages made of them. */
 import type { Message, MessageInput } from '../../src/wire/codec.js'
-import {
-  type Fields,
-  type FieldType,
-  headerBytes,
-  type MessageName,
-  maxMessageBytes,
-  messages,
-  rows,
-  type TailType,
-} from '../../src/wire/schema.js'
+import { type Fields, type FieldType, headerBytes } from '../../src/wire/layout.js'
+import { type MessageName, maxMessageBytes, messages, rows } from '../../src/wire/schema.js'
+import type { MessageOf, NameOf, Schema } from '../../src/wire/schema-codec.js'
 
 /** Mulberry32, a generator of 32 bits of state. */
 export class Random {
@@ -60,18 +53,29 @@ export function fieldValues(random: Random, fields: Fields): Record<string, numb
   return Object.fromEntries(Object.entries(fields).map(([name, type]) => [name, fieldValue(random, type)]))
 }
 
-function tailValue(random: Random, tail: TailType): object {
+function tailValue(random: Random, schema: Schema, tail: string): object {
   if (tail === 'none') return {}
   const length = random.pick([0, 1, 2, random.below(40)])
   if (tail === 'text') return { text: Array.from({ length }, () => random.pick(characters)).join('') }
-  return { rows: Array.from({ length }, () => fieldValues(random, rows[tail])) }
+  if (tail === 'bytes') return { bytes: random.bytes(length) }
+  return { rows: Array.from({ length }, () => fieldValues(random, schema.rows[tail] as Fields)) }
 }
 
 /** A message with values of every kind, and nothing left out. */
-export function randomMessage(random: Random, name: MessageName): Message {
-  const { fields, tail } = messages[name]
+export function randomMessageOf<S extends Schema>(random: Random, schema: S, name: NameOf<S>): MessageOf<S> {
+  const { fields, tail } = schema.messages[name] as Schema['messages'][string]
   const request = random.pick([0, 1, 0xffff_ffff, random.u32()])
-  return { name, request, ...fieldValues(random, fields), ...tailValue(random, tail) } as unknown as Message
+  return {
+    name,
+    request,
+    ...fieldValues(random, fields),
+    ...tailValue(random, schema, tail),
+  } as unknown as MessageOf<S>
+}
+
+/** Likewise, of those between a client or an agent and the service. */
+export function randomMessage(random: Random, name: MessageName): Message {
+  return randomMessageOf(random, { messages, rows }, name)
 }
 
 /** What `encode` takes of a message. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { XpmemError } from '../../src/errors.js'
 import { decode, encode, encodeOwn, encodeRowsOwn, type Row } from '../../src/wire/codec.js'
-import { headerBytes, maxMessageBytes, messages } from '../../src/wire/schema.js'
+import { headerBytes } from '../../src/wire/layout.js'
+import { maxMessageBytes, messages } from '../../src/wire/schema.js'
 import { inputOf, messageNames, Random, randomMessage } from './random.js'
 
 /** The message that `decode` refuses the bytes with. */

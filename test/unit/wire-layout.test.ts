@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { decode } from '../../src/wire/codec.js'
 import { wireHeader } from '../../src/wire/header.js'
-import { placeMessage, placeRow } from '../../src/wire/layout.js'
-import { headerBytes, maxMessageBytes, messages, rows } from '../../src/wire/schema.js'
+import { headerBytes, placeMessage, placeRow } from '../../src/wire/layout.js'
+import { maxMessageBytes, messages, rows } from '../../src/wire/schema.js'
 
 const widths = { u32: 4, u64: 8, size: 8 }
 

@@ -1,0 +1,60 @@
+/**
+ * The one definition of every message between the services of two partitions (XPC).
+ *
+ * A message is a frame in a TCP stream: its length as u32, then what `schema.ts` says of a message,
+ * header, fields and tail. All numbers are little-endian, since the two machines may differ.
+ */
+import type { Fields, MessageLayout } from './layout.js'
+import { SchemaCodec } from './schema-codec.js'
+
+/** Raised whenever a layout or its meaning changes; both ends must say the same number. */
+export const xpcVersion = 1
+
+/** Bytes of the length before each message. */
+export const frameHeaderBytes = 4
+
+/** Pages that one message carries at the most. */
+export const maxPagesPerMessage = 256
+
+/** Bytes of a message at the most, header included: the pages, and room for the fields before them. */
+export const maxFrameBytes = maxPagesPerMessage * 4_096 + 64
+
+export const xpcRows = {
+  /** A supplementary group of the process that asks. */
+  group: { gid: 'u32', reserved: 'u32' },
+} as const satisfies Record<string, Fields>
+
+export const xpcMessages = {
+  // Both ends, first thing; the text is the partition's name.
+  hello: { code: 1, fields: { version: 'u32', partition: 'u32', incarnation: 'u32', reserved: 'u32' }, tail: 'text' },
+  /** The last word before the connection is closed. */
+  refuse: { code: 2, fields: { errno: 'u32', reserved: 'u32' }, tail: 'text' },
+  ping: { code: 3, fields: {}, tail: 'none' },
+  pong: { code: 4, fields: {}, tail: 'none' },
+
+  // Answers that serve several requests.
+  failure: { code: 5, fields: { errno: 'u32', reserved: 'u32' }, tail: 'text' },
+  done: { code: 6, fields: {}, tail: 'none' },
+
+  /** The segment of a name; answered with found. */
+  find: { code: 16, fields: {}, tail: 'text' },
+  found: { code: 17, fields: { segid: 'u64' }, tail: 'none' },
+  /** A permit for a process of the asking partition, whose identity it vouches for; answered with got. */
+  get: { code: 18, fields: { segid: 'u64', access: 'u32', uid: 'u32', gid: 'u32', reserved: 'u32' }, tail: 'group' },
+  got: {
+    code: 19,
+    fields: { apid: 'u64', segid: 'u64', length: 'size', dataLength: 'size', access: 'u32', reserved: 'u32' },
+    tail: 'none',
+  },
+  /** Not answered. */
+  release: { code: 20, fields: { apid: 'u64' }, tail: 'none' },
+  /** Home to holder: the segment is gone; answered with done when nobody sees its memory any more. */
+  revoke: { code: 21, fields: { segid: 'u64', reason: 'u32', reserved: 'u32' }, tail: 'none' },
+} as const satisfies Record<string, MessageLayout>
+
+export type XpcSchema = { readonly messages: typeof xpcMessages; readonly rows: typeof xpcRows }
+
+export const xpcCodec = new SchemaCodec<XpcSchema>(
+  { messages: xpcMessages, rows: xpcRows },
+  { littleEndian: true, maxBytes: maxFrameBytes },
+)

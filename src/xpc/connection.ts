@@ -1,0 +1,135 @@
+import type { Socket } from 'node:net'
+import { asXpmemError, codeOf, XpmemError } from '../errors.js'
+import type { InputOf, MessageOf, NameOf } from '../wire/schema-codec.js'
+import { frameHeaderBytes, maxFrameBytes, type XpcSchema, xpcCodec } from '../wire/xpc-schema.js'
+import { FrameReader } from './frames.js'
+
+export type XpcName = NameOf<XpcSchema>
+export type XpcMessage<N extends XpcName = XpcName> = MessageOf<XpcSchema, N>
+export type XpcInput<N extends XpcName> = InputOf<XpcSchema, N>
+
+export interface ConnectionEvents {
+  /** What it throws is told to the peer, and ends the connection. Bytes of the message are valid during the call only. */
+  message(message: XpcMessage): void
+  /** The connection is closed, and why; comes once, not after `close()`. */
+  end(why: XpmemError): void
+}
+
+/** Bytes that may wait for a peer to take them before nothing more is read from it. */
+const highWaterBytes = 4 * 1024 * 1024
+
+/** Bytes that may wait for it at all. */
+const maxWaitingBytes = 64 * 1024 * 1024
+
+/** Characters of a last word at the most. */
+const maxRefusalText = 1_000
+
+const outgoing = new Uint8Array(frameHeaderBytes + maxFrameBytes)
+const outgoingView = new DataView(outgoing.buffer)
+
+/** One TCP connection between two services, cut into messages. */
+export class XpcConnection {
+  readonly #socket: Socket
+  readonly #events: ConnectionEvents
+  readonly #reader = new FrameReader()
+  #closed = false
+  #bytesIn = 0
+  #bytesOut = 0
+
+  constructor(socket: Socket, events: ConnectionEvents) {
+    this.#socket = socket
+    this.#events = events
+    socket.setNoDelay(true)
+    socket.on('data', (chunk: Uint8Array) => this.#take(chunk))
+    socket.on('drain', () => socket.resume())
+    socket.on('error', (error) => this.#end(asXpmemError(error, 'xpc')))
+    socket.on('close', () => this.#end(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection')))
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  get bytesIn(): number {
+    return this.#bytesIn
+  }
+
+  get bytesOut(): number {
+    return this.#bytesOut
+  }
+
+  /** Where the other end is, for people. */
+  get remote(): string {
+    return `${this.#socket.remoteAddress}:${this.#socket.remotePort}`
+  }
+
+  /**
+   * What the peer does not take at once waits; while much waits nothing is read from it, so that it
+   * cannot ask for more, and one that lets too much wait is cut off.
+   */
+  send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
+    if (this.#closed) return
+    const length = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, request, input)
+    outgoingView.setUint32(0, length, true)
+    const bytes = outgoing.slice(0, frameHeaderBytes + length)
+    this.#bytesOut += bytes.length
+    this.#socket.write(bytes)
+    const waiting = this.#socket.writableLength
+    if (waiting > maxWaitingBytes) {
+      const why = new XpmemError('ETIMEDOUT', 'xpc', `the other service leaves ${waiting} bytes unread`)
+      queueMicrotask(() => this.#end(why))
+    } else if (waiting > highWaterBytes) this.#socket.pause()
+  }
+
+  /** Says why, and closes. */
+  refuse(error: XpmemError): void {
+    if (this.#closed) return
+    this.send('refuse', 0, { errno: error.errno, text: error.reason.slice(0, maxRefusalText) })
+    this.#closed = true
+    this.#socket.end()
+    this.#discard()
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#socket.destroy()
+  }
+
+  /** What the peer still says is not read; it has a moment to read the last word. */
+  #discard(): void {
+    this.#socket.removeAllListeners('data')
+    this.#socket.resume()
+    this.#socket.setTimeout(1_000, () => this.#socket.destroy())
+  }
+
+  #end(why: XpmemError): void {
+    if (this.#closed) return
+    this.close()
+    this.#events.end(why)
+  }
+
+  #take(chunk: Uint8Array): void {
+    if (this.#closed) return
+    this.#bytesIn += chunk.length
+    try {
+      this.#reader.push(chunk, (frame) => this.#takeFrame(frame))
+    } catch (thrown) {
+      const error = asXpmemError(thrown, 'xpc')
+      if (this.#closed) return
+      this.refuse(error)
+      this.#events.end(error)
+    }
+  }
+
+  /** False once the connection is closed. */
+  #takeFrame(frame: Uint8Array): boolean {
+    const message = xpcCodec.decode(frame, frame.length)
+    if (message.name === 'refuse') {
+      this.#end(new XpmemError(codeOf(message.errno), 'xpc', `the other service refused: ${message.text}`))
+    } else {
+      this.#events.message(message)
+    }
+    return !this.#closed
+  }
+}
