@@ -113,7 +113,7 @@ static int serve_move(struct xm_agent *agent, const void *argument) {
 
 static int serve_revoke(struct xm_agent *agent, const void *argument) {
     const struct xm_msg_revoke *message = argument;
-    if (message->reason < XM_REASON_REMOVED || message->reason > XM_REASON_REFUSED)
+    if (message->reason < XM_REASON_REMOVED || message->reason > XM_REASON_PARTITION)
         return -EPROTO;
     return send_result(agent, message->header.request,
                        xm_revoke(agent, message->segid, message->reason));

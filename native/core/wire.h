@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define XM_PROTOCOL_VERSION 2
+#define XM_PROTOCOL_VERSION 3
 #define XM_MAX_MESSAGE_BYTES 65536
 #define XM_MAX_DESCRIPTORS 16
 
@@ -19,6 +19,7 @@
 #define XM_REASON_REMOVED 1
 #define XM_REASON_OWNER_EXIT 2
 #define XM_REASON_REFUSED 3
+#define XM_REASON_PARTITION 4
 
 #define XM_MAKE_FLAG_BACKED 1
 
@@ -47,6 +48,7 @@
 #define XM_CODE_REMOVE 24
 #define XM_CODE_LIST 25
 #define XM_CODE_LISTING 26
+#define XM_CODE_PARTITIONS 29
 #define XM_CODE_GOODBYE 27
 #define XM_CODE_PING 28
 #define XM_CODE_SHARE 48
@@ -313,6 +315,12 @@ struct xm_msg_listing {
 _Static_assert(sizeof(struct xm_msg_listing) >= 16 && sizeof(struct xm_msg_listing) < 24, "listing");
 _Static_assert(offsetof(struct xm_msg_listing, cursor) == 8, "listing.cursor");
 #define XM_BYTES_LISTING 16
+
+struct xm_msg_partitions {
+    struct xm_header header;
+};
+_Static_assert(sizeof(struct xm_msg_partitions) >= 8 && sizeof(struct xm_msg_partitions) < 16, "partitions");
+#define XM_BYTES_PARTITIONS 8
 
 struct xm_msg_goodbye {
     struct xm_header header;

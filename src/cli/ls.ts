@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { Partition } from '../client/partition.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
 import { type PartitionOptions, withPartitionOptions } from './options.js'
-import { formatBytes, formatTable } from './table.js'
+import { formatBytes, formatTable, plain } from './table.js'
 
 interface LsOptions extends PartitionOptions {
   readonly json?: boolean
@@ -21,11 +21,6 @@ export function lsCommand(): Command {
         json ? `${JSON.stringify(segments, undefined, 2)}\n` : `${formatTable(header, segments.map(row))}\n`,
       )
     })
-}
-
-/** Text of other users, without what a terminal would obey: control and format characters. */
-function plain(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?')
 }
 
 function row(info: SegmentInfo): (string | number)[] {

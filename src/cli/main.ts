@@ -7,6 +7,7 @@ import { demoCommand } from './demo.js'
 import { doctorCommand } from './doctor.js'
 import { lsCommand } from './ls.js'
 import { makeCommand } from './make.js'
+import { partitionsCommand } from './partitions.js'
 import { serveCommand } from './serve.js'
 
 /** Exit codes: 0 done, 1 the call failed, 2 the command line is wrong, 3 the partition has a service already. */
@@ -32,7 +33,15 @@ Environment:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the partition has a service already`,
   )
 
-for (const command of [serveCommand(), makeCommand(), catCommand(), lsCommand(), doctorCommand(), demoCommand()]) {
+for (const command of [
+  serveCommand(),
+  makeCommand(),
+  catCommand(),
+  lsCommand(),
+  partitionsCommand(),
+  doctorCommand(),
+  demoCommand(),
+]) {
   program.addCommand(command.exitOverride())
 }
 

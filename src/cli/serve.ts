@@ -1,15 +1,57 @@
 import { setFlagsFromString } from 'node:v8'
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { alreadyServed } from '../client/start-service.js'
 import { XpmemError } from '../errors.js'
+import type { PartitionsOptions } from '../partitions/partitions.js'
 import { runtimePaths } from '../runtime-directory.js'
 import { Service } from '../service/service.js'
+import {
+  type Address,
+  formatAddress,
+  type PeerEntry,
+  parseAddress,
+  parsePeer,
+  requireLoopback,
+} from '../xpc/directory.js'
 import { type PartitionOptions, parseCount, withPartitionOptions } from './options.js'
 import { stopRequested } from './signals.js'
 
 interface ServeOptions extends PartitionOptions {
   readonly id: number
   readonly idleExit?: number
+  readonly listen?: Address
+  readonly peer: readonly PeerEntry[]
+  readonly trust: readonly string[]
+  readonly heartbeat: number
+  readonly insecurePlaintext?: boolean
+}
+
+/** Milliseconds between two heartbeats at the least. */
+const minHeartbeatMs = 10
+
+function parseListen(text: string): Address {
+  const address = parseAddress(text)
+  if (address === undefined) throw new InvalidArgumentError('give HOST:PORT, an IPv6 address in brackets.')
+  return address
+}
+
+function parsePeers(text: string, before: readonly PeerEntry[]): PeerEntry[] {
+  const peer = parsePeer(text)
+  if (peer === undefined) throw new InvalidArgumentError('give NAME=HOST:PORT, or NAME of one that connects by itself.')
+  return [...before, peer]
+}
+
+function parseHeartbeat(text: string): number {
+  const value = parseCount(text)
+  if (value < minHeartbeatMs) throw new InvalidArgumentError(`give ${minHeartbeatMs} milliseconds or more.`)
+  return value
+}
+
+function partitionsOf(options: ServeOptions): PartitionsOptions {
+  const { listen, peer: peers, trust: trusted, heartbeat: heartbeatMs, insecurePlaintext = false } = options
+  const addresses = [listen, ...peers.map(({ address }) => address)].filter((address) => address !== undefined)
+  requireLoopback(addresses, insecurePlaintext)
+  return { listen, peers, trusted, heartbeatMs }
 }
 
 export function serveCommand(): Command {
@@ -17,11 +59,17 @@ export function serveCommand(): Command {
     .description("run the partition's service until SIGINT or SIGTERM")
     .option('--id <n>', "the partition's number, part of its identifiers", parseCount, 1)
     .option('--idle-exit <seconds>', 'leave after this long without clients', parseCount)
+    .option('--listen <host:port>', 'let other partitions connect here; port 0: any that is free', parseListen)
+    .option('--peer <name[=host:port]>', 'a partition to speak with, where it listens (repeat)', parsePeers, [])
+    .option('--trust <name>', 'a peer whose word on who asks is taken (repeat)', collect, [])
+    .option('--heartbeat <ms>', 'between two signs of life; 5 without an answer end a link', parseHeartbeat, 1_000)
+    .option('--insecure-plaintext', 'speak with partitions on other machines unencrypted and unauthenticated')
     .action(async (options: ServeOptions) => {
       keepSmall()
       // Whoever started the service may stop reading what it says.
       for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
       const paths = runtimePaths(options, 'serve')
+      const partitions = partitionsOf(options)
       const stop = stopRequested()
       let becameIdle = () => {}
       const idle = new Promise<void>((resolve) => {
@@ -30,14 +78,27 @@ export function serveCommand(): Command {
       const service = start({
         paths,
         partitionId: options.id,
+        partitions,
         idleExitMs: options.idleExit === undefined ? undefined : options.idleExit * 1_000,
         onIdle: becameIdle,
       })
       if (service === undefined) return
-      process.stdout.write(`ready partition=${paths.partition} id=${options.id} socket=${paths.socket}\n`)
-      await Promise.race([stop, idle])
-      service.close()
+      try {
+        const listening = await service.join()
+        const where = listening === undefined ? '' : ` listen=${formatAddress(listening)}`
+        if (options.insecurePlaintext) process.stderr.write(`xpmem: ${insecureWarning}\n`)
+        process.stdout.write(`ready partition=${paths.partition} id=${options.id} socket=${paths.socket}${where}\n`)
+        await Promise.race([stop, idle])
+      } finally {
+        await service.close()
+      }
     })
+}
+
+const insecureWarning = 'warning: --insecure-plaintext: anyone on the network can read and change what partitions share'
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value]
 }
 
 /** V8 enlarges its young generation under load and keeps it; a service that lives long is better small. */

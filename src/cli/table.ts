@@ -43,3 +43,8 @@ export function formatBytes(bytes: number): string {
   }
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`
 }
+
+/** Text of others, without what a terminal would obey: control and format characters. */
+export function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?')
+}

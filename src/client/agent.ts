@@ -1,7 +1,12 @@
 import { XpmemError } from '../errors.js'
 import { type AgentHandle, kernel } from '../kernel/index.js'
 import { reason } from '../wire/schema.js'
-import { Attachment } from './attachment.js'
+import { Attachment, type RevocationReason } from './attachment.js'
+
+const revocationReasons: ReadonlyMap<number, RevocationReason> = new Map([
+  [reason.ownerExit, 'owner-exit'],
+  [reason.partition, 'partition'],
+])
 
 /** How long a process's own agent may take to connect. */
 const connectTimeoutMs = 10_000
@@ -20,7 +25,7 @@ export class Agent {
     this.handle = kernel.agentOpen(socketPath, {
       connected: (connected) => this.#tell(connected),
       revoked: (buffer, why) => {
-        Attachment.of(buffer)?.revoke(why === reason.ownerExit ? 'owner-exit' : 'removed')
+        Attachment.of(buffer)?.revoke(revocationReasons.get(why) ?? 'removed')
       },
     })
   }

@@ -3,8 +3,8 @@ import { kernel } from '../kernel/index.js'
 import { publish } from './diagnostics.js'
 import type { Permit } from './permit.js'
 
-/** Why an attachment was taken away: its segment was removed, or its owner is gone. */
-export type RevocationReason = 'removed' | 'owner-exit'
+/** Why an attachment was taken away: its segment was removed, its owner is gone, or the partition it comes from cannot be reached. */
+export type RevocationReason = 'removed' | 'owner-exit' | 'partition'
 
 export interface AttachmentEvents {
   /** The memory is no longer shared; `buffer.byteLength` is 0. Comes once, and not after `detach`. */

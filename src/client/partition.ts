@@ -4,6 +4,7 @@ import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
 import { type ExtentsAnswer, kernel } from '../kernel/index.js'
 import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
+import type { PartitionInfo } from '../wire/partition-info.js'
 import { access } from '../wire/schema.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
 import { Agent } from './agent.js'
@@ -203,8 +204,9 @@ export class Partition extends EventEmitter<PartitionEvents> {
   }
 
   /**
-   * A permit on a segment, by segid (bigint, or as hexadecimal text) or name. ENOENT if there is
-   * none, EACCES if its mode does not allow it.
+   * A permit on a segment, by segid (bigint, or as hexadecimal text), by name, or by the name it has
+   * in another partition, `partition/name`. ENOENT if there is none, EACCES if its mode does not allow
+   * it, EHOSTUNREACH if its partition cannot be reached, which takes 3 s to find out at the most.
    */
   async get(segment: bigint | string, wanted: Access = 'read'): Promise<Permit> {
     const key = typeof segment === 'string' ? (parseId(segment) ?? segment) : segment
@@ -322,6 +324,15 @@ export class Partition extends EventEmitter<PartitionEvents> {
         if (message.cursor === 0n) return all
         cursor = message.cursor
       }
+    })
+  }
+
+  /** The other partitions that this one may speak with, and how it stands with each. */
+  async partitions(): Promise<PartitionInfo[]> {
+    return this.#calling('partitions', async () => {
+      const { message } = await this.#session.request('partitions', {})
+      if (message.name !== 'listing') throw new Error(`the service answered with ${message.name}`)
+      return JSON.parse(message.text) as PartitionInfo[]
     })
   }
 

@@ -57,7 +57,7 @@ export function listingPage(
   let bytes = 0
   let last = 0n
   for (const segment of registry.segments()) {
-    if (segment.segid <= cursor) continue
+    if (segment.segid <= cursor || segment.origin === 'elsewhere') continue
     const line = JSON.stringify(describe(segment, groups, memoryOf(segment.segid), holdings, permits))
     bytes += Buffer.byteLength(line) + 1
     if (bytes > pageBytes) return { text: `[${lines.join(',')}]`, cursor: last }

@@ -24,8 +24,11 @@ export interface Offer {
 export interface Segment extends Offer {
   readonly segid: bigint
   readonly owner: GroupId
-  /** Made under an earlier service: processes may hold it that this service has not heard of yet. */
-  readonly restored: boolean
+  /**
+   * Where it comes from: made here, made under an earlier service, so that processes may hold it that
+   * this service has not heard of yet, or made in another partition.
+   */
+  readonly origin: 'here' | 'earlier' | 'elsewhere'
 }
 
 export interface Permit {
@@ -87,6 +90,8 @@ export class Registry {
   readonly #awaitedBy = new Map<GroupId, number>()
   /** Restored segments that were removed since: a holder that comes back late is told so. */
   readonly #removedAfterRestore = new Set<bigint>()
+  /** Permits on segments of other partitions that ended since somebody asked. */
+  #endedElsewhere: Permit[] = []
 
   /** `nextId` gives a number that no identifier of this partition ever had. */
   constructor(nextId: () => bigint, limits: Limits) {
@@ -106,7 +111,7 @@ export class Registry {
   }
 
   make(session: SessionId, offer: Offer): Segment {
-    return this.#addSegment(session, this.#nextId(), offer, false)
+    return this.#addSegment(session, this.#nextId(), offer, 'here')
   }
 
   /**
@@ -116,7 +121,7 @@ export class Registry {
   restoreSegment(session: SessionId, segid: bigint, offer: Offer): Segment {
     const { group } = this.#session(session)
     const known = this.#segments.get(segid)
-    if (known === undefined) return this.#addSegment(session, segid, offer, true)
+    if (known === undefined) return this.#addSegment(session, segid, offer, 'earlier')
     if (known.segment.owner !== group) fail('EACCES', 'make', 'the segid belongs to another process')
     this.#session(session).segments.add(segid)
     if (known.session !== session) this.#forget(known.session, 'segments', segid)
@@ -124,7 +129,15 @@ export class Registry {
     return known.segment
   }
 
-  #addSegment(session: SessionId, segid: bigint, offer: Offer, restored: boolean): Segment {
+  /** A segment of another partition, whose session stands for that partition; the one that is there if it is known. */
+  importSegment(session: SessionId, segid: bigint, offer: Offer): Segment {
+    const known = this.#segments.get(segid)
+    if (known === undefined) return this.#addSegment(session, segid, offer, 'elsewhere')
+    if (known.session !== session) fail('EPROTO', 'get', 'the segid belongs to another partition')
+    return known.segment
+  }
+
+  #addSegment(session: SessionId, segid: bigint, offer: Offer, origin: Segment['origin']): Segment {
     const { group, segments } = this.#session(session)
     this.#requireRoom(group, 'segments', this.#limits.segmentsPerGroup, 'make')
     if (offer.name !== '' && this.#names.has(offer.name)) {
@@ -132,7 +145,7 @@ export class Registry {
     }
     // Written out, not spread: a spread object has a hidden class of its own, and there are many of these.
     const { address, length, dataLength, mode, name, uid, gid } = offer
-    const segment: Segment = { address, length, dataLength, mode, name, uid, gid, segid, owner: group, restored }
+    const segment: Segment = { address, length, dataLength, mode, name, uid, gid, segid, owner: group, origin }
     this.#segments.set(segid, { segment, session, holders: undefined })
     for (const holder of this.giveUpAwaited(segid)) this.hold(holder, segid, toldByAgent)
     if (offer.name !== '') this.#names.set(offer.name, segid)
@@ -210,10 +223,18 @@ export class Registry {
     this.#permits.delete(apid)
     this.#forget(record.session, 'permits', apid)
     const { segid, holder } = record.permit
-    const holders = this.#segments.get(segid)?.holders
+    const { segment, holders } = this.#segments.get(segid) ?? {}
+    if (segment?.origin === 'elsewhere') this.#endedElsewhere.push(record.permit)
     const permits = holders?.get(holder)
     permits?.delete(apid)
     if (permits?.size === 0) holders?.delete(holder)
+  }
+
+  /** The permits on segments of other partitions that ended since the last call, in order. */
+  takeEndedElsewhere(): Permit[] {
+    const ended = this.#endedElsewhere
+    if (ended.length > 0) this.#endedElsewhere = []
+    return ended
   }
 
   /** The process is about to be given descriptors of the segment: it must be told of its end. */
@@ -234,7 +255,7 @@ export class Registry {
     const record = this.#segments.get(segid)
     if (record !== undefined) {
       // Who holds a segment made under this service is known, whatever somebody says.
-      if (record.segment.restored) this.hold(group, segid, toldByAgent)
+      if (record.segment.origin === 'earlier') this.hold(group, segid, toldByAgent)
       return 'known'
     }
     if (this.#removedAfterRestore.has(segid)) return 'gone'
@@ -285,7 +306,7 @@ export class Registry {
     this.#segments.delete(segid)
     if (segment.name !== '') this.#names.delete(segment.name)
     this.#forget(record.session, 'segments', segid)
-    if (segment.restored) this.#removedAfterRestore.add(segid)
+    if (segment.origin === 'earlier') this.#removedAfterRestore.add(segid)
     return { segment, holders: [...(holders?.keys() ?? [])] }
   }
 

@@ -1,6 +1,8 @@
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { isId, unpackId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
+import { targetOf } from '../partitions/imports.js'
+import type { Partitions } from '../partitions/partitions.js'
 import { closeAll } from '../transport/descriptor.js'
 import type { Message, MessageInput } from '../wire/codec.js'
 import { access, attachFlag, gotFlag, type MessageName, makeFlag, reason } from '../wire/schema.js'
@@ -22,6 +24,9 @@ export interface RequestContext {
   readonly tokens: Tokens
   readonly ids: IdSource
   readonly revoker: Revoker
+  readonly partitions: Partitions
+  readonly partitionName: string
+  readonly partitionId: number
   readonly memories: Map<bigint, SegmentMemory>
   readonly agentTimeoutMs: number
   /** Memory was put into files that its owner may let go of. */
@@ -52,6 +57,9 @@ export function checkName(name: string, call: string): void {
   if (/^0x[0-9a-f]+$/i.test(name)) fail('EINVAL', call, 'a name must not look like an identifier')
 }
 
+/** The owner of a segment of another partition: no process that is known here. */
+const elsewhere = { pid: 0, start: 0n } as const
+
 /** How often a range is asked for again that its owner changes all the while. */
 const maxShareTries = 64
 
@@ -70,7 +78,7 @@ export class Requests {
     if (descriptors.length > 0) fail('EPROTO', message.name, 'no descriptors go with this request')
     switch (message.name) {
       case 'get':
-        return this.#answerAfterRecovery(client, message, () => this.#get(client, message))
+        return this.#get(client, message)
       case 'attach':
         return this.#attach(client, message)
       case 'release':
@@ -81,6 +89,10 @@ export class Requests {
         return this.#answer(client, message, () => this.#describe(client, message))
       case 'restore':
         return this.#answer(client, message, () => this.#restore(client, message))
+      case 'partitions':
+        return this.#answer(client, message, () =>
+          reply('listing', { text: JSON.stringify(this.#context.partitions.list()) }),
+        )
       case 'list':
         return this.#later(client, message, () => this.#list(client, message))
       case 'ping':
@@ -176,14 +188,32 @@ export class Requests {
     return registry.restoreSegment(client.session, message.segid, offer)
   }
 
-  #get(client: Client, message: Message & { name: 'get' }): Reply {
-    const { registry } = this.#context
-    if (message.access !== access.read && message.access !== access.readwrite) {
-      fail('EINVAL', 'get', "the access is 'read' or 'readwrite'")
+  #get(client: Client, message: Message & { name: 'get' }): Promise<void> | undefined {
+    const { partitions, partitionName, partitionId } = this.#context
+    const key = message.segid === 0n ? message.text : message.segid
+    try {
+      if (message.access !== access.read && message.access !== access.readwrite) {
+        fail('EINVAL', 'get', "the access is 'read' or 'readwrite'")
+      }
+      if (key === '') fail('EINVAL', 'get', '0 is not a segid')
+      if (typeof key === 'bigint' && !isId(key)) fail('EINVAL', 'get', 'a segid is positive')
+    } catch (error) {
+      this.#sendFailure(client, message, error)
+      return undefined
     }
-    if (message.segid === 0n && message.text === '') fail('EINVAL', 'get', '0 is not a segid')
-    if (message.segid !== 0n && !isId(message.segid)) fail('EINVAL', 'get', 'a segid is positive')
-    const segment = registry.find(message.segid === 0n ? message.text : message.segid, 'get')
+    const target = targetOf(key, partitionName, partitionId)
+    if (target.where === 'here') {
+      return this.#answerAfterRecovery(client, message, () => this.#getHere(client, message, target.key))
+    }
+    return this.#later(client, message, async () => {
+      const { permit, segment } = await partitions.get(client, target, message.access)
+      return this.#got(client, permit, segment)
+    })
+  }
+
+  #getHere(client: Client, message: Message & { name: 'get' }, key: bigint | string): Reply {
+    const { registry } = this.#context
+    const segment = registry.find(key, 'get')
     if (!modeAllows(client.credentials, segment, message.access) && !hasIpcOwner(client.group.pid)) {
       const wanted = message.access === access.read ? 'reading' : 'writing'
       fail(
@@ -196,7 +226,7 @@ export class Requests {
   }
 
   #got(client: Client, permit: Permit, segment: Segment): Reply {
-    const owner = this.#context.groups.get(segment.owner)
+    const owner = segment.origin === 'elsewhere' ? elsewhere : this.#context.groups.get(segment.owner)
     if (owner === undefined) fail('ENOENT', 'get', "the segment's owner is gone")
     const token = this.#context.tokens.sign('permit', permitFacts(permit, client, owner.pid, owner.start))
     return reply('got', {
@@ -312,6 +342,7 @@ export class Requests {
   #release(client: Client, message: Message & { name: 'release' }): Reply {
     if (!isId(message.apid)) fail('EINVAL', 'release', 'an apid is positive')
     this.#context.registry.release(client.group.id, message.apid)
+    this.#context.partitions.releaseEnded()
     return reply('done', {})
   }
 

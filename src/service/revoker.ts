@@ -1,3 +1,4 @@
+import type { Partitions } from '../partitions/partitions.js'
 import { closeAll } from '../transport/descriptor.js'
 import { reason } from '../wire/schema.js'
 import type { Groups, ThreadGroup } from './groups.js'
@@ -5,6 +6,7 @@ import type { GroupId, Segment } from './registry.js'
 
 export interface RevokerOptions {
   readonly groups: Groups
+  readonly partitions: Partitions
   readonly agentTimeoutMs: number
   /** Closes every connection of a process that did not answer. */
   cutOff(group: ThreadGroup): void
@@ -31,7 +33,8 @@ export class Revoker {
 
   /** The process if it lives and did not give its word. */
   async #revokeOne(segid: bigint, holder: GroupId, why: number): Promise<ThreadGroup | undefined> {
-    const { groups, agentTimeoutMs } = this.#options
+    const { groups, partitions, agentTimeoutMs } = this.#options
+    if (partitions.isPeer(holder)) await partitions.revoke(holder, segid, why)
     const group = groups.get(holder)
     if (group === undefined) return undefined
     try {

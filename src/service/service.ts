@@ -3,11 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { maxPartitionId } from '../ids.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
+import { Partitions, type PartitionsOptions } from '../partitions/partitions.js'
 import { ensureRuntimeDirectory, type RuntimePaths } from '../runtime-directory.js'
 import type { Channel } from '../transport/channel.js'
 import { closeAll } from '../transport/descriptor.js'
 import type { Message } from '../wire/codec.js'
 import { reason } from '../wire/schema.js'
+import type { Address } from '../xpc/directory.js'
 import { Allowance } from './allowance.js'
 import { type Client, Connection, type ConnectionHost } from './connection.js'
 import { Groups, type ThreadGroup } from './groups.js'
@@ -26,9 +28,14 @@ export interface ServiceOptions {
   readonly partitionId: number
   /** Leaves after this long without clients; never if undefined. */
   readonly idleExitMs?: number | undefined
+  /** The partitions that this one may speak with. None if undefined. */
+  readonly partitions?: PartitionsOptions | undefined
   /** Called once when the service has closed by itself. */
   onIdle?(): void
 }
+
+/** Heartbeats of a service without partitions, which sends none. */
+const noPartitions: PartitionsOptions = { peers: [], trusted: [], heartbeatMs: 1_000 }
 
 /** How long an agent may take to answer. */
 const agentTimeoutMs = 2_000
@@ -83,6 +90,7 @@ export class Service implements ConnectionHost {
   readonly #requests: Requests
   readonly #memories = new Map<bigint, SegmentMemory>()
   readonly #trimmer: Trimmer
+  readonly #partitions: Partitions
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
   /** Segments whose owners live but have not come back yet, by owner. */
@@ -124,7 +132,13 @@ export class Service implements ConnectionHost {
       extents: new Allowance(maxExtentsPerGroup),
     })
     this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
-    this.#revoker = new Revoker({ groups: this.#groups, agentTimeoutMs, cutOff: (group) => this.#cutOff(group) })
+    this.#partitions = this.#createPartitions()
+    this.#revoker = new Revoker({
+      groups: this.#groups,
+      partitions: this.#partitions,
+      agentTimeoutMs,
+      cutOff: (group) => this.#cutOff(group),
+    })
     this.#trimmer = new Trimmer({ groups: this.#groups, agentTimeoutMs, movable: () => this.#movable() })
     this.#recovering = this.#ids.hasSurvivors
     this.#recovery = this.#recover()
@@ -138,6 +152,24 @@ export class Service implements ConnectionHost {
     this.#watchIdle()
   }
 
+  #createPartitions(): Partitions {
+    const { paths, partitionId, partitions } = this.#options
+    return new Partitions(partitions ?? noPartitions, {
+      name: paths.partition,
+      partitionId,
+      registry: this.#registry,
+      incarnation: () => this.#ids.incarnation,
+      nextSession: () => this.#takeSession(),
+      recovered: () => this.#recovery,
+      ended: (segment, holders, why) => this.#end(segment, holders, why),
+    })
+  }
+
+  /** Listens for other partitions and connects to them. Resolves to where it listens. */
+  async join(): Promise<Address | undefined> {
+    return this.#partitions.start()
+  }
+
   #createRequests(tokens: Tokens): Requests {
     const service = this
     return new Requests({
@@ -146,6 +178,9 @@ export class Service implements ConnectionHost {
       tokens,
       ids: this.#ids,
       revoker: this.#revoker,
+      partitions: this.#partitions,
+      partitionName: this.#options.paths.partition,
+      partitionId: this.#options.partitionId,
       memories: this.#memories,
       agentTimeoutMs,
       shared: () => this.#trimmer.wake(),
@@ -169,10 +204,14 @@ export class Service implements ConnectionHost {
     this.#recovering = false
   }
 
-  /** Closes everything. Mappings go on; clients look for another service. */
-  close(): void {
+  /**
+   * Closes everything. Mappings go on; clients look for another service. Memory of other partitions
+   * is taken away from its holders before.
+   */
+  async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
+    await this.#partitions.close()
     clearTimeout(this.#idleTimer)
     this.#poll.close()
     this.#trimmer.close()
@@ -213,8 +252,7 @@ export class Service implements ConnectionHost {
   }
 
   #open(socket: number): void {
-    const session = this.#nextSession
-    this.#nextSession += 1
+    const session = this.#takeSession()
     let connection: Connection
     try {
       connection = new Connection(socket, session, this)
@@ -232,6 +270,12 @@ export class Service implements ConnectionHost {
       const why = 'the service has as many connections as its open-file limit allows: raise it (ulimit -n)'
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
     }
+  }
+
+  #takeSession(): number {
+    const session = this.#nextSession
+    this.#nextSession += 1
+    return session
   }
 
   admit(peer: Peer): ThreadGroup {
@@ -257,6 +301,7 @@ export class Service implements ConnectionHost {
     for (const { segment, holders } of this.#registry.endSession(client.session)) {
       void this.#end(segment, holders, reason.removed)
     }
+    this.#partitions.releaseEnded()
     this.#registry.openSession(client.session, client.group.id)
     return undefined
   }
@@ -311,6 +356,7 @@ export class Service implements ConnectionHost {
     const { group } = connection
     group.connections -= 1
     this.#registry.leaveSession(connection.session)
+    this.#partitions.releaseEnded()
     if (group.agent === undefined) this.#told.delete(group)
     this.#forgetIfIdle(group)
     this.#watchIdle()
@@ -325,6 +371,7 @@ export class Service implements ConnectionHost {
     for (const { segment, holders } of this.#registry.endGroup(group.id)) {
       void this.#end(segment, holders, reason.ownerExit)
     }
+    this.#partitions.releaseEnded()
     for (const segid of this.#awaitedOf.get(group) ?? []) {
       void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
     }
@@ -345,8 +392,7 @@ export class Service implements ConnectionHost {
     if (idleExitMs === undefined || this.#closing.signal.aborted) return
     if (this.#connections.size > 0 || this.#registry.segmentCount > 0) return
     this.#idleTimer = setTimeout(() => {
-      this.close()
-      onIdle?.()
+      void this.close().then(onIdle)
     }, idleExitMs)
   }
 }

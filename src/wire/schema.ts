@@ -10,7 +10,7 @@
 import type { Fields, MessageLayout } from './layout.js'
 
 /** Raised whenever a layout changes; both ends must say the same number. */
-export const protocolVersion = 2
+export const protocolVersion = 3
 
 /** Bytes of a datagram at the most, header included. */
 export const maxMessageBytes = 65_536
@@ -39,7 +39,13 @@ export const role = { control: 1, agent: 2 } as const
 export const access = { read: 1, readwrite: 2 } as const
 
 /** Why a segment is revoked, in `revoke`. */
-export const reason = { removed: 1, ownerExit: 2, refused: 3 } as const
+export const reason = {
+  removed: 1,
+  ownerExit: 2,
+  refused: 3,
+  /** The partition where it was made cannot be reached any more. */
+  partition: 4,
+} as const
 
 /** The `descriptor` of an extent where nothing is mapped: only answers to requests that allow holes have them. */
 export const hole = 0xffff_ffff
@@ -148,6 +154,8 @@ export const messages = {
   list: { code: 25, fields: { cursor: 'u64' }, tail: 'none' },
   /** JSON text of one page; `cursor` is 0 on the last. */
   listing: { code: 26, fields: { cursor: 'u64' }, tail: 'text' },
+  /** The partitions that this one may speak with, as JSON text; answered with listing. */
+  partitions: { code: 29, fields: {}, tail: 'none' },
   /** The session ends: what it made and got goes with it. Not answered. */
   goodbye: { code: 27, fields: {}, tail: 'none' },
   /** Asks whether the service still turns; answered with done. */

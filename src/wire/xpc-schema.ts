@@ -19,6 +19,15 @@ export const maxPagesPerMessage = 256
 /** Bytes of a message at the most, header included: the pages, and room for the fields before them. */
 export const maxFrameBytes = maxPagesPerMessage * 4_096 + 64
 
+/** Bits of `get.flags`. */
+export const xpcGetFlag = {
+  /** The process has CAP_IPC_OWNER over there. */
+  ipcOwner: 1,
+} as const
+
+/** Supplementary groups that are told at the most; Linux allows a process 65,536. */
+export const maxGroupsTold = 65_536
+
 export const xpcRows = {
   /** A supplementary group of the process that asks. */
   group: { gid: 'u32', reserved: 'u32' },
@@ -40,7 +49,7 @@ export const xpcMessages = {
   find: { code: 16, fields: {}, tail: 'text' },
   found: { code: 17, fields: { segid: 'u64' }, tail: 'none' },
   /** A permit for a process of the asking partition, whose identity it vouches for; answered with got. */
-  get: { code: 18, fields: { segid: 'u64', access: 'u32', uid: 'u32', gid: 'u32', reserved: 'u32' }, tail: 'group' },
+  get: { code: 18, fields: { segid: 'u64', access: 'u32', uid: 'u32', gid: 'u32', flags: 'u32' }, tail: 'group' },
   got: {
     code: 19,
     fields: { apid: 'u64', segid: 'u64', length: 'size', dataLength: 'size', access: 'u32', reserved: 'u32' },

@@ -25,7 +25,7 @@ const offer: Offer = { address: 0n, length: 4096, dataLength: 1, mode: 0o600, na
 test('a segment comes back with the identifier and the name it had', () => {
   const r = populated()
   const segment = r.restoreSegment(11, segid, offer)
-  assert.deepEqual([segment.segid, segment.restored, segment.owner], [segid, true, 1])
+  assert.deepEqual([segment.segid, segment.origin, segment.owner], [segid, 'earlier', 1])
   assert.equal(r.find('n', 'get'), segment)
 })
 

@@ -31,7 +31,7 @@ test('a segment that was made is found by its segid and by its name', () => {
   const segment = r.make(11, offer({ name: 'frames' }))
   assert.equal(r.find(segment.segid, 'get'), segment)
   assert.equal(r.find('frames', 'get'), segment)
-  assert.deepEqual([segment.owner, segment.restored, r.segmentCount], [1, false, 1])
+  assert.deepEqual([segment.owner, segment.origin, r.segmentCount], [1, 'here', 1])
 })
 
 test('an unknown segid or name is ENOENT of the call that asked', () => {

@@ -1,0 +1,202 @@
+import { asXpmemError, XpmemError } from '../errors.js'
+import type { Client } from '../service/connection.js'
+import type { GroupId, Permit, Registry, Segment, SessionId } from '../service/registry.js'
+import type { PartitionInfo } from '../wire/partition-info.js'
+import { reason } from '../wire/schema.js'
+import type { XpcMessage } from '../xpc/connection.js'
+import { type Address, formatAddress, type PeerEntry } from '../xpc/directory.js'
+import type { Link } from '../xpc/link.js'
+import { Membership } from '../xpc/membership.js'
+import { Exports } from './exports.js'
+import { Imports, type Target } from './imports.js'
+import type { Peer } from './peer.js'
+
+export interface PartitionsOptions {
+  readonly listen?: Address | undefined
+  readonly peers: readonly PeerEntry[]
+  readonly heartbeatMs: number
+  /** Names of peers whose word on who asks is taken. */
+  readonly trusted: readonly string[]
+}
+
+export interface PartitionsContext {
+  readonly name: string
+  readonly partitionId: number
+  readonly registry: Registry
+  incarnation(): number
+  nextSession(): SessionId
+  recovered(): Promise<void>
+  /** A segment of a peer's has ended: whoever holds it here must be told, which is done when this resolves. */
+  ended(segment: Segment, holders: readonly GroupId[], why: number): Promise<void>
+}
+
+/** How long a peer may take to take a segment away from its processes: their agents' time, and its own. */
+const revokeTimeoutMs = 8_000
+
+/** The other partitions, seen from this one's service. */
+export class Partitions {
+  readonly #context: PartitionsContext
+  readonly #membership: Membership
+  readonly #exports: Exports
+  readonly #imports: Imports
+  readonly #peers = new Map<Link, Peer>()
+  readonly #byGroup = new Map<GroupId, Peer>()
+  /** Groups of peers are negative, those of processes positive. */
+  #lastGroup = 0
+
+  /** EINVAL if a peer is named twice, or one is trusted that is none. */
+  constructor(options: PartitionsOptions, context: PartitionsContext) {
+    const { peers, listen, heartbeatMs, trusted } = options
+    this.#context = context
+    const stranger = trusted.find((name) => !peers.some((peer) => peer.name === name))
+    if (stranger !== undefined) {
+      throw new XpmemError('EINVAL', 'serve', `'${stranger}' is to be trusted but is no peer: add --peer ${stranger}`)
+    }
+    const { registry } = context
+    this.#exports = new Exports({ registry, trusted: new Set(trusted), recovered: () => context.recovered() })
+    this.#imports = new Imports({ registry, peerOf: (link) => this.#peerOf(link) })
+    this.#membership = new Membership({
+      name: context.name,
+      partitionId: context.partitionId,
+      incarnation: () => context.incarnation(),
+      listen,
+      peers,
+      heartbeatMs,
+      events: {
+        changed: (link) => this.#changed(link),
+        message: (link, message) => this.#take(this.#peerOf(link), message),
+        down: (link) => this.#down(link),
+      },
+    })
+  }
+
+  /** Listens and connects. Resolves to where it listens. */
+  start(): Promise<Address | undefined> {
+    return this.#membership.start()
+  }
+
+  async close(): Promise<void> {
+    await this.#membership.close()
+  }
+
+  /**
+   * A permit on a segment of another partition. ENOENT for a partition or segment that is unknown,
+   * EHOSTUNREACH if the partition cannot be reached, at once or within 3 s, ETIMEDOUT if it does not
+   * answer within 5 s.
+   */
+  async get(
+    client: Client,
+    target: Exclude<Target, { where: 'here' }>,
+    access: number,
+  ): Promise<{ permit: Permit; segment: Segment }> {
+    const link = await this.#linkOf(target)
+    await this.#membership.reach(link, 'get')
+    return this.#imports.get(client, link, target.key, access)
+  }
+
+  /** Tells peers of permits on their segments that have ended here. */
+  releaseEnded(): void {
+    this.#imports.release(this.#context.registry.takeEndedElsewhere())
+  }
+
+  /** Whether the holder of a segment is a peer. */
+  isPeer(holder: GroupId): boolean {
+    return holder < 0
+  }
+
+  /** Has a peer take a segment away from its processes. Resolves when it has, or is gone. */
+  async revoke(holder: GroupId, segid: bigint, why: number): Promise<void> {
+    const peer = this.#byGroup.get(holder)
+    if (peer === undefined) return
+    try {
+      await peer.link.request('revoke', { segid, reason: why }, revokeTimeoutMs)
+    } catch (thrown) {
+      const error = asXpmemError(thrown, 'revoke')
+      // What a partition does not take away from its processes it does not keep either: its link ends.
+      if (peer.link.active && this.#peers.get(peer.link) === peer) await peer.link.deactivate(error, true)
+    }
+  }
+
+  list(): PartitionInfo[] {
+    return this.#membership.links.map((link) => ({
+      name: link.peer.name,
+      id: link.identity?.partition ?? null,
+      address: link.peer.address === undefined ? null : formatAddress(link.peer.address),
+      state: link.state.name,
+      reason: link.state.reason,
+      since: new Date(link.state.sinceMs).toISOString(),
+      roundTripMs: link.active ? (link.rttMs ?? null) : null,
+      pagesIn: 0,
+      pagesOut: 0,
+      bytesIn: link.bytes.in,
+      bytesOut: link.bytes.out,
+    }))
+  }
+
+  async #linkOf(target: Exclude<Target, { where: 'here' }>): Promise<Link> {
+    if (target.where === 'named') return this.#membership.byName(target.partition, 'get')
+    let link = this.#membership.byId(target.partition)
+    if (link === undefined) {
+      // The number of a peer that was never heard of is not known.
+      await this.#membership.reachAll()
+      link = this.#membership.byId(target.partition)
+    }
+    if (link !== undefined) return link
+    const unheard = this.#membership.links.find(({ identity }) => identity === undefined)
+    if (unheard !== undefined) throw unheard.unreachable('get')
+    throw new XpmemError('ENOENT', 'get', `no partition with the number ${target.partition} is known here`)
+  }
+
+  #peerOf(link: Link): Peer {
+    const peer = this.#peers.get(link)
+    if (peer === undefined) throw link.unreachable('xpc')
+    return peer
+  }
+
+  #changed(link: Link): void {
+    if (!link.active || link.identity === undefined) return
+    this.#lastGroup -= 1
+    const peer = {
+      link,
+      partition: link.identity.partition,
+      group: this.#lastGroup,
+      session: this.#context.nextSession(),
+    }
+    this.#context.registry.openSession(peer.session, peer.group)
+    this.#peers.set(link, peer)
+    this.#byGroup.set(peer.group, peer)
+  }
+
+  #take(peer: Peer, message: XpcMessage): void {
+    if (message.name === 'revoke') this.#revoke(peer, message)
+    else this.#exports.handle(peer, message)
+  }
+
+  /** A segment of the peer's has ended. EPROTO if it is not the peer's. */
+  #revoke(peer: Peer, { request, segid, reason: why }: XpcMessage & { name: 'revoke' }): void {
+    const { registry } = this.#context
+    if (why !== reason.removed && why !== reason.ownerExit) throw new XpmemError('EPROTO', 'revoke', 'no such reason')
+    const known = registry.has(segid)
+    if (known && registry.find(segid, 'revoke').owner !== peer.group) {
+      throw new XpmemError('EPROTO', 'revoke', 'the segment is not of that partition')
+    }
+    const { segment, holders } = known ? registry.remove(peer.group, segid) : {}
+    this.#imports.ended(segid)
+    void this.#answerRevoke(peer, request, segment && this.#context.ended(segment, holders ?? [], why))
+  }
+
+  async #answerRevoke(peer: Peer, request: number, revoked: Promise<void> | undefined): Promise<void> {
+    await revoked
+    if (this.#peers.get(peer.link) === peer) peer.link.send('done', request, {})
+  }
+
+  async #down(link: Link): Promise<void> {
+    const peer = this.#peers.get(link)
+    if (peer === undefined) return
+    this.#peers.delete(link)
+    this.#byGroup.delete(peer.group)
+    const ended = this.#context.registry.endGroup(peer.group)
+    for (const { segment } of ended) this.#imports.ended(segment.segid)
+    await Promise.all(ended.map(({ segment, holders }) => this.#context.ended(segment, holders, reason.partition)))
+  }
+}

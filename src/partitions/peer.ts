@@ -1,0 +1,13 @@
+import type { GroupId, SessionId } from '../service/registry.js'
+import type { Link } from '../xpc/link.js'
+
+/**
+ * A partition while its link is active. In the registry it is like a process: it owns the segments
+ * that processes here have got from it, and holds permits on those that it has got from here.
+ */
+export interface Peer {
+  readonly link: Link
+  readonly partition: number
+  readonly group: GroupId
+  readonly session: SessionId
+}
