@@ -1,6 +1,7 @@
 #include "attachments.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "../core/memory.h"
@@ -164,10 +165,41 @@ static napi_value js_detach(napi_env env, napi_callback_info info) {
     return xm_truth(env, true);
 }
 
+/* Rows of one message. */
+#define MOST_ROWS ((XM_MAX_MESSAGE_BYTES - XM_BYTES_MAPPED) / XM_ROW_BYTES_MAPPING)
+
+static napi_value js_paged(napi_env env, napi_callback_info info) {
+    napi_value arguments[2];
+    struct xm_env *e;
+    uint64_t address;
+    uint64_t from;
+    struct xm_row_mapping rows[MOST_ROWS];
+    void *data;
+    napi_value buffer;
+    if (!xm_arguments(env, info, 2, arguments, &e) ||
+        !xm_get_u64(env, arguments[0], "address", &address) ||
+        !xm_get_size(env, arguments[1], "from", &from))
+        return NULL;
+    size_t at = from;
+    size_t count = xm_attachment_paged(address, &at, rows, MOST_ROWS);
+    if (count == 0)
+        return xm_undefined(env);
+    napi_value result;
+    size_t bytes = count * XM_ROW_BYTES_MAPPING;
+    if (!xm_ok(env, napi_create_arraybuffer(env, bytes, &data, &buffer)))
+        return NULL;
+    memcpy(data, rows, bytes);
+    bool made = xm_ok(env, napi_create_object(env, &result)) &&
+                xm_set(env, result, "rows", buffer) &&
+                xm_set_number(env, result, "next", (double)at);
+    return made ? result : NULL;
+}
+
 bool xm_add_attachments(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
         {"attach", js_attach},
         {"detach", js_detach},
+        {"paged", js_paged},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

@@ -25,6 +25,7 @@ static struct xm_agent *find(const char *path) {
 }
 
 static void discard(struct xm_agent *agent) {
+    xm_pager_close(&agent->pager);
     if (agent->arena != NULL)
         munmap(agent->arena, sizeof *agent->arena);
     if (agent->stop >= 0)
@@ -38,7 +39,7 @@ static void discard(struct xm_agent *agent) {
 static int make_parts(struct xm_agent *agent, const char *path) {
     agent->socket = -1;
     xm_link_init(&agent->listeners);
-    xm_link_init(&agent->armed);
+    xm_pager_init(&agent->pager, agent);
     xm_offers_init(&agent->offers);
     agent->path = strdup(path);
     agent->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -191,6 +192,7 @@ void xm_agents_forget(void) {
             close(agent->socket);
         close(agent->stop);
         close(agent->errands);
+        xm_pager_close(&agent->pager);
         agent->socket = -1;
         agent->connected = false;
         agent->forgotten = true;

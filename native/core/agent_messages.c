@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "armed.h"
 #include "lock.h"
 #include "table.h"
 #include "userfault.h"
@@ -121,29 +120,31 @@ static int serve_revoke(struct xm_agent *agent, const void *argument) {
 
 static int serve_arm(struct xm_agent *agent, const void *argument) {
     const struct xm_msg_arm *message = argument;
+    struct {
+        struct xm_msg_armed message;
+        struct xm_row_mapping rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_ARMED) / XM_ROW_BYTES_MAPPING];
+    } *armed = (void *)agent->arena->sent;
     uint32_t request = message->header.request;
-    if (!xm_range_valid(message->address, message->length))
-        return send_failure(agent, request, -EINVAL, NULL);
-    struct xm_offer *offer = NULL;
-    if (!xm_attachment_covers(agent, message->address, message->length)) {
-        offer = xm_offer_begin(&agent->offers, message->address, message->length);
-        if (offer == NULL)
-            return no_offer(agent, request);
-    }
-    struct xm_msg_armed armed = {{XM_CODE_ARMED, 0, request}, 0, 0};
-    int userfault =
-        xm_arm(&agent->armed, message->address, message->length, &armed.features, &armed.ioctls);
-    if (offer != NULL)
-        xm_offer_end(offer);
-    if (userfault < 0)
-        return send_failure(agent, request, userfault, NULL);
-    return xm_agent_send(agent, &armed, XM_BYTES_ARMED, &userfault, 1);
+    dev_t device = (dev_t)message->device;
+    ino_t inode = (ino_t)message->inode;
+    armed->message = (struct xm_msg_armed){{XM_CODE_ARMED, 0, request}};
+    int aside = agent->descriptor_count == 0 ? -1 : agent->descriptors[--agent->descriptor_count];
+    xm_lock();
+    ssize_t count = xm_pager_arm(&agent->pager, device, inode, aside, armed->rows,
+                                 sizeof armed->rows / sizeof *armed->rows);
+    xm_unlock();
+    if (count < 0)
+        return send_failure(agent, request, (int)count, NULL);
+    return xm_agent_send(agent, armed, XM_BYTES_ARMED + (size_t)count * XM_ROW_BYTES_MAPPING,
+                         &agent->pager.userfault, 1);
 }
 
 static int serve_disarm(struct xm_agent *agent, const void *argument) {
     const struct xm_msg_disarm *message = argument;
-    return send_result(agent, message->header.request,
-                       xm_disarm(&agent->armed, message->address, message->length));
+    xm_lock();
+    int error = xm_pager_disarm(&agent->pager, (dev_t)message->device, (ino_t)message->inode);
+    xm_unlock();
+    return send_result(agent, message->header.request, error);
 }
 
 static int serve_report(struct xm_agent *agent, const void *argument) {

@@ -9,6 +9,7 @@
 #include "agent.h"
 #include "memory.h"
 #include "offers.h"
+#include "pager.h"
 #include "protocol.h"
 #include "share.h"
 
@@ -43,8 +44,11 @@ struct xm_agent {
     bool connected;
     uint64_t connections;
     struct xm_offers offers;
-    /* Used by the thread only. */
-    struct xm_link armed;
+    /* With the state lock. */
+    struct xm_pager pager;
+    /* Used by the thread only. Descriptors that came with the message in arena->received. */
+    int descriptors[XM_MAX_DESCRIPTORS];
+    size_t descriptor_count;
     struct xm_arena *arena;
     /* In the child of a fork: nothing is behind it any more. */
     bool forgotten;

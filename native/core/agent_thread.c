@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "armed.h"
 #include "lock.h"
 #include "seqpacket.h"
 #include "table.h"
@@ -109,14 +108,21 @@ ssize_t xm_agent_receive(struct xm_agent *agent) {
     } while (length == -EAGAIN);
     if (length < 0)
         return length;
-    for (size_t i = 0; i < beside.count; i++)
-        close(beside.descriptors[i]);
+    memcpy(agent->descriptors, beside.descriptors, sizeof agent->descriptors);
+    agent->descriptor_count = beside.count;
     if (length == 0)
         return -ECONNRESET;
-    /* No message to an agent has descriptors. */
-    bool whole =
-        !beside.truncated && beside.count == 0 && length >= (ssize_t)sizeof(struct xm_header);
+    bool whole = !beside.truncated && length >= (ssize_t)sizeof(struct xm_header);
     return whole ? length : -EPROTO;
+}
+
+/* Closes what came with a message and nobody took. 0, or -EPROTO if there was something. */
+static int drop_descriptors(struct xm_agent *agent) {
+    size_t count = agent->descriptor_count;
+    for (size_t i = 0; i < count; i++)
+        close(agent->descriptors[i]);
+    agent->descriptor_count = 0;
+    return count == 0 ? 0 : -EPROTO;
 }
 
 /* Tells a service that may have been started anew what this process holds. */
@@ -181,6 +187,14 @@ static void set_socket(struct xm_agent *agent, int descriptor) {
     xm_unlock();
 }
 
+/* Nobody answers faults now, and what is attached of other partitions is of no use. */
+static void give_up_far(struct xm_agent *agent) {
+    xm_revoke_far(agent);
+    xm_lock();
+    xm_pager_end(&agent->pager);
+    xm_unlock();
+}
+
 /* One connection from its start to its end. `greeted` becomes whether the service welcomed it. */
 static int live(struct xm_agent *agent, bool *greeted) {
     int descriptor = xm_seqpacket_connect(agent->path);
@@ -195,11 +209,13 @@ static int live(struct xm_agent *agent, bool *greeted) {
         while (error == 0) {
             ssize_t length = xm_agent_receive(agent);
             error = length < 0 ? (int)length : xm_agent_serve(agent, (size_t)length);
+            if (error == 0)
+                error = drop_descriptors(agent);
         }
-        /* Nobody answers their faults now. */
-        xm_disarm_all(&agent->armed);
+        give_up_far(agent);
         set_connected(agent, false);
     }
+    (void)drop_descriptors(agent);
     set_socket(agent, -1);
     return error;
 }

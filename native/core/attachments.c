@@ -10,6 +10,7 @@
 #include "map_range.h"
 #include "maps.h"
 #include "memory.h"
+#include "pager.h"
 #include "still_mapped.h"
 
 static struct xm_span_index index_by_address;
@@ -89,6 +90,51 @@ static struct xm_attachment *make_record(const struct xm_attach_request *request
     return made;
 }
 
+static bool paged(const struct xm_attachment *attachment, const struct xm_mapped_piece *piece) {
+    return xm_pager_has(attachment->agent, piece->device, piece->inode);
+}
+
+/* Registers what the service answers faults of, before anybody can touch it. */
+static int arm_pieces(struct xm_attachment *made) {
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < made->piece_count; i++) {
+        const struct xm_mapped_piece *piece = &made->pieces[i];
+        if (!paged(made, piece))
+            continue;
+        made->paged = true;
+        error = xm_pager_register(made->agent, made->span.address + piece->offset, piece->length);
+    }
+    return error;
+}
+
+size_t xm_attachment_paged(uint64_t address, size_t *at, struct xm_row_mapping *rows,
+                           size_t capacity) {
+    size_t count = 0;
+    xm_lock();
+    const struct xm_attachment *attachment =
+        (const struct xm_attachment *)xm_span_find(&index_by_address, address);
+    if (attachment == NULL || !attachment->paged || attachment->grant == NULL)
+        *at = SIZE_MAX;
+    for (; count < capacity && *at != SIZE_MAX && *at < attachment->piece_count; ++*at) {
+        const struct xm_mapped_piece *piece = &attachment->pieces[*at];
+        if (!paged(attachment, piece))
+            continue;
+        rows[count++] = (struct xm_row_mapping){.address = attachment->origin + piece->offset,
+                                                .length = piece->length,
+                                                .file_offset = piece->file_offset,
+                                                .device = piece->device,
+                                                .inode = piece->inode};
+    }
+    xm_unlock();
+    return count;
+}
+
+/* Threads that wait for a page of memory that is not there any more find that out. */
+static void wake_paged(const struct xm_attachment *attachment) {
+    if (attachment->paged)
+        xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
+}
+
 /* Maps what a plan says and notes it. 0 or a negative errno. */
 static int carry_out(const struct xm_attach_request *request, const struct xm_plan *plan,
                      struct xm_grant *grant, struct xm_attachment **attachment) {
@@ -103,6 +149,12 @@ static int carry_out(const struct xm_attach_request *request, const struct xm_pl
     }
     made->span.address = (uintptr_t)base;
     made->origin = (uintptr_t)base;
+    error = arm_pieces(made);
+    if (error != 0) {
+        munmap(base, made->span.length);
+        free(made);
+        return error;
+    }
     made->grant = grant;
     forget_unmapped(made->span.address, made->span.length);
     xm_link_append(&grant->attachments, &made->in_grant);
@@ -199,6 +251,7 @@ static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;
     (void)each_part(attachment, unmap_part, NULL);
+    wake_paged(attachment);
     forget(attachment);
 }
 
@@ -318,6 +371,7 @@ static int cover_all(struct xm_attachment *attachment) {
 
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason) {
     int error = cover_all(attachment);
+    wake_paged(attachment);
     if (error != 0)
         return error;
     xm_link_remove(&attachment->in_grant);

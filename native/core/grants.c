@@ -172,6 +172,21 @@ int xm_revoke(const void *agent, uint64_t segid, uint32_t reason) {
     return error;
 }
 
+void xm_revoke_far(const void *agent) {
+    xm_lock();
+    for (size_t i = xm_grants_after(agent, 0);
+         i < xm_grants.count && xm_grants.items[i]->agent == agent; i++) {
+        struct xm_grant *grant = xm_grants.items[i];
+        if (grant->facts.owner_pid != 0 || grant->revoked)
+            continue;
+        grant->revoked = true;
+        xm_extents_clear(&grant->extents);
+        /* One that cannot be replaced waits in its faults for ever, as nobody answers them. */
+        (void)replace_all(grant, XM_REASON_PARTITION);
+    }
+    xm_unlock();
+}
+
 size_t xm_held(const void *agent, uint64_t *apid, struct xm_row_held *rows, size_t capacity) {
     size_t count = 0;
     xm_lock();

@@ -24,6 +24,7 @@ struct xm_grant_facts {
     /* Bytes of the segment. */
     uint64_t length;
     uint64_t owner_start;
+    /* 0: the segment was made in another partition. */
     uint32_t owner_pid;
     bool writable;
     /* Where it lies does not change, so extents are kept. */
@@ -74,6 +75,8 @@ struct xm_attachment {
     uint32_t reason;
     enum xm_revoked_style style;
     bool keep_on_owner_exit;
+    /* The service answers faults in some of it. */
+    bool paged;
     /* False once its memory was unmapped. */
     bool mapped;
     /* For the owner's own use. */
@@ -141,6 +144,13 @@ int xm_grant_any(const void *agent, uint64_t *apid);
 int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment);
 /* The attachment of that owner that an address lies in, revoked or not; NULL if there is none. */
 struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t address);
+/*
+ * What of an attachment the service must know of before it may be used, since it answers faults
+ * there: fills in rows from the piece `*at` on (0 at first), which is advanced. How many; 0 at the
+ * end. For the one that an address lies in.
+ */
+size_t xm_attachment_paged(uint64_t address, size_t *at, struct xm_row_mapping *rows,
+                           size_t capacity);
 /* Unmaps it; for its owner's thread. Nothing happens if that was done. */
 void xm_attachment_unmap(struct xm_attachment *attachment);
 /* Replaces its mapping and notes it with `reason`; 0: without a note. 0 or a negative errno. */
@@ -160,6 +170,9 @@ void xm_attachment_free(struct xm_attachment *attachment);
  * more, or the errno of a mapping that could not be replaced.
  */
 int xm_revoke(const void *agent, uint64_t segid, uint32_t reason);
+
+/* Likewise of every segment of another partition, for the reason XM_REASON_PARTITION. */
+void xm_revoke_far(const void *agent);
 
 /*
  * Fills in rows for segments that descriptors are held of, going on after `*apid` (0 at first),

@@ -30,6 +30,8 @@
 #define XM_SHARE_FLAG_HOLES 1
 #define XM_SHARE_FLAG_MORE 2
 
+#define XM_MAPPING_FLAG_READONLY 1
+
 #define XM_HOLE UINT32_C(4294967295)
 
 #define XM_CODE_HELLO 1
@@ -44,6 +46,7 @@
 #define XM_CODE_DESCRIBE 20
 #define XM_CODE_RESTORE 21
 #define XM_CODE_ATTACH 22
+#define XM_CODE_MAPPED 30
 #define XM_CODE_RELEASE 23
 #define XM_CODE_REMOVE 24
 #define XM_CODE_LIST 25
@@ -119,6 +122,25 @@ _Static_assert(sizeof(struct xm_row_file) >= 16 && sizeof(struct xm_row_file) < 
 _Static_assert(offsetof(struct xm_row_file, device) == 0, "file.device");
 _Static_assert(offsetof(struct xm_row_file, inode) == 8, "file.inode");
 #define XM_ROW_BYTES_FILE 16
+
+struct xm_row_mapping {
+    uint64_t address;
+    uint64_t length;
+    uint64_t file_offset;
+    uint64_t device;
+    uint64_t inode;
+    uint32_t flags;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct xm_row_mapping) >= 48 && sizeof(struct xm_row_mapping) < 56, "mapping");
+_Static_assert(offsetof(struct xm_row_mapping, address) == 0, "mapping.address");
+_Static_assert(offsetof(struct xm_row_mapping, length) == 8, "mapping.length");
+_Static_assert(offsetof(struct xm_row_mapping, file_offset) == 16, "mapping.fileOffset");
+_Static_assert(offsetof(struct xm_row_mapping, device) == 24, "mapping.device");
+_Static_assert(offsetof(struct xm_row_mapping, inode) == 32, "mapping.inode");
+_Static_assert(offsetof(struct xm_row_mapping, flags) == 40, "mapping.flags");
+_Static_assert(offsetof(struct xm_row_mapping, reserved) == 44, "mapping.reserved");
+#define XM_ROW_BYTES_MAPPING 48
 
 struct xm_msg_hello {
     struct xm_header header;
@@ -284,6 +306,12 @@ _Static_assert(offsetof(struct xm_msg_attach, flags) == 32, "attach.flags");
 _Static_assert(offsetof(struct xm_msg_attach, reserved) == 36, "attach.reserved");
 #define XM_BYTES_ATTACH 40
 
+struct xm_msg_mapped {
+    struct xm_header header;
+};
+_Static_assert(sizeof(struct xm_msg_mapped) >= 8 && sizeof(struct xm_msg_mapped) < 16, "mapped");
+#define XM_BYTES_MAPPED 8
+
 struct xm_msg_release {
     struct xm_header header;
     uint64_t apid;
@@ -374,32 +402,28 @@ _Static_assert(offsetof(struct xm_msg_move, length) == 16, "move.length");
 
 struct xm_msg_arm {
     struct xm_header header;
-    uint64_t address;
-    uint64_t length;
+    uint64_t device;
+    uint64_t inode;
 };
 _Static_assert(sizeof(struct xm_msg_arm) >= 24 && sizeof(struct xm_msg_arm) < 32, "arm");
-_Static_assert(offsetof(struct xm_msg_arm, address) == 8, "arm.address");
-_Static_assert(offsetof(struct xm_msg_arm, length) == 16, "arm.length");
+_Static_assert(offsetof(struct xm_msg_arm, device) == 8, "arm.device");
+_Static_assert(offsetof(struct xm_msg_arm, inode) == 16, "arm.inode");
 #define XM_BYTES_ARM 24
 
 struct xm_msg_armed {
     struct xm_header header;
-    uint64_t features;
-    uint64_t ioctls;
 };
-_Static_assert(sizeof(struct xm_msg_armed) >= 24 && sizeof(struct xm_msg_armed) < 32, "armed");
-_Static_assert(offsetof(struct xm_msg_armed, features) == 8, "armed.features");
-_Static_assert(offsetof(struct xm_msg_armed, ioctls) == 16, "armed.ioctls");
-#define XM_BYTES_ARMED 24
+_Static_assert(sizeof(struct xm_msg_armed) >= 8 && sizeof(struct xm_msg_armed) < 16, "armed");
+#define XM_BYTES_ARMED 8
 
 struct xm_msg_disarm {
     struct xm_header header;
-    uint64_t address;
-    uint64_t length;
+    uint64_t device;
+    uint64_t inode;
 };
 _Static_assert(sizeof(struct xm_msg_disarm) >= 24 && sizeof(struct xm_msg_disarm) < 32, "disarm");
-_Static_assert(offsetof(struct xm_msg_disarm, address) == 8, "disarm.address");
-_Static_assert(offsetof(struct xm_msg_disarm, length) == 16, "disarm.length");
+_Static_assert(offsetof(struct xm_msg_disarm, device) == 8, "disarm.device");
+_Static_assert(offsetof(struct xm_msg_disarm, inode) == 16, "disarm.inode");
 #define XM_BYTES_DISARM 24
 
 struct xm_msg_report {

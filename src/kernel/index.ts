@@ -209,6 +209,34 @@ export interface Kernel {
    * mapped there; EINVAL for memory that is no attachment.
    */
   detach(address: bigint): boolean
+  /**
+   * What of an attachment the service must be told of before it is used, since it answers faults
+   * there: wire mappings from piece `from` on, and where to go on. Undefined: nothing more.
+   */
+  paged(address: bigint, from: number): { readonly rows: ArrayBuffer; readonly next: number } | undefined
+
+  // Paging. Addresses are numbers here: none of user space has more than 53 bits.
+  /**
+   * Reads faults that wait, without waiting: pairs of address and kind (1: a store; 2: the page is
+   * there but write-protected). How many.
+   */
+  faults(userfault: number, into: Float64Array): number
+  /**
+   * Makes stores to a range wait, or lets them go on. False if it is not registered any more, or its
+   * process is gone; pages before the first such one have been done.
+   */
+  protect(userfault: number, address: number, length: number, protect: boolean): boolean
+  /** Lets threads that wait for pages of a range try again. False as `protect`. */
+  wake(userfault: number, address: number, length: number): boolean
+  /** Takes pages out of a memfd, and so out of all its mappings. */
+  punch(descriptor: number, offset: number, length: number): void
+  /** pread and pwrite of all of `length` bytes from `from` on of `bytes`. */
+  readAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void
+  writeAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void
+  /** A memfd that nobody can resize, owned by the caller. */
+  createFile(length: number): number
+  /** The file of a descriptor, opened again for reading only; owned by the caller. */
+  reopen(descriptor: number): number
 }
 
 const require = createRequire(import.meta.url)

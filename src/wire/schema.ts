@@ -28,6 +28,16 @@ export const rows = {
   holding: { segid: 'u64', bytes: 'size', attachments: 'u32', reserved: 'u32' },
   /** A memfd, by the numbers fstat(2) gives. */
   file: { device: 'u64', inode: 'u64' },
+  /** Memory of a process that shows a range of a memfd whose faults the service answers. */
+  mapping: {
+    address: 'size',
+    length: 'size',
+    fileOffset: 'size',
+    device: 'u64',
+    inode: 'u64',
+    flags: 'u32',
+    reserved: 'u32',
+  },
 } as const satisfies Record<string, Fields>
 
 export type RowName = keyof typeof rows
@@ -68,6 +78,12 @@ export const shareFlag = {
   holes: 1,
   /** Goes on where the answer before ended: what is moved belongs together with what was moved then. */
   more: 2,
+} as const
+
+/** Bits of a mapping's `flags`. */
+export const mappingFlag = {
+  /** It was mapped with a read-only descriptor, so the kernel does not let its faults be answered. */
+  readonly: 1,
 } as const
 
 /** Bits of `make.flags`. */
@@ -149,6 +165,8 @@ export const messages = {
     fields: { apid: 'u64', offset: 'size', length: 'size', flags: 'u32', reserved: 'u32' },
     tail: 'none',
   },
+  /** The process has mapped memory of memfds that its agent was told to arm; done: it may be used. */
+  mapped: { code: 30, fields: {}, tail: 'mapping' },
   release: { code: 23, fields: { apid: 'u64' }, tail: 'none' },
   remove: { code: 24, fields: { segid: 'u64' }, tail: 'none' },
   list: { code: 25, fields: { cursor: 'u64' }, tail: 'none' },
@@ -174,10 +192,15 @@ export const messages = {
   revoke: { code: 49, fields: { segid: 'u64', reason: 'u32', reserved: 'u32' }, tail: 'none' },
   /** Put the range in a fresh memfd, so that whoever kept the old one sees nothing more of it. */
   move: { code: 50, fields: { address: 'u64', length: 'size' }, tail: 'none' },
-  /** Register the range with a userfaultfd (missing and write-protect) and hand it over. */
-  arm: { code: 51, fields: { address: 'u64', length: 'size' }, tail: 'none' },
-  armed: { code: 52, fields: { features: 'u64', ioctls: 'u64' }, tail: 'none' },
-  disarm: { code: 53, fields: { address: 'u64', length: 'size' }, tail: 'none' },
+  /**
+   * From now on every mapping of the memfd is registered with the agent's userfaultfd (missing and
+   * write-protect). The answer hands that over, and tells of those mappings that there are. With a
+   * descriptor: a file that holds the last content of pages that were given away, which the agent
+   * puts back if the service ends.
+   */
+  arm: { code: 51, fields: { device: 'u64', inode: 'u64' }, tail: 'none' },
+  armed: { code: 52, fields: {}, tail: 'mapping' },
+  disarm: { code: 53, fields: { device: 'u64', inode: 'u64' }, tail: 'none' },
   report: { code: 54, fields: {}, tail: 'none' },
   holdings: { code: 55, fields: {}, tail: 'holding' },
   /** Let go of memfds that nothing in the process maps any more. */

@@ -1,0 +1,187 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../core/memory.h"
+#include "../core/userfault.h"
+#include "values.h"
+
+/* Faults read at once. */
+#define MOST_FAULTS 64
+
+/* Bits of a fault's kind. */
+#define FAULT_WRITE 1
+#define FAULT_PROTECTED 2
+
+static bool get_range(napi_env env, const napi_value *arguments, int *userfault, uint64_t *address,
+                      uint64_t *length) {
+    return xm_get_descriptor(env, arguments[0], userfault) &&
+           xm_get_size(env, arguments[1], "address", address) &&
+           xm_get_size(env, arguments[2], "length", length);
+}
+
+static double kind_of(const struct uffd_msg *fault) {
+    uint64_t flags = fault->arg.pagefault.flags;
+    double kind = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0 ? FAULT_WRITE : 0;
+    return (flags & UFFD_PAGEFAULT_FLAG_WP) != 0 ? kind + FAULT_PROTECTED : kind;
+}
+
+static napi_value js_faults(napi_env env, napi_callback_info info) {
+    napi_value arguments[2];
+    struct xm_env *e;
+    int userfault;
+    double *into;
+    size_t capacity;
+    napi_typedarray_type type;
+    if (!xm_arguments(env, info, 2, arguments, &e) ||
+        !xm_get_descriptor(env, arguments[0], &userfault) ||
+        !xm_ok(env, napi_get_typedarray_info(env, arguments[1], &type, &capacity, (void **)&into,
+                                             NULL, NULL)))
+        return NULL;
+    if (type != napi_float64_array || capacity < 2)
+        return xm_misuse(env, "into must be a Float64Array of 2 numbers or more"), NULL;
+    struct uffd_msg faults[MOST_FAULTS];
+    size_t most = capacity / 2 < MOST_FAULTS ? capacity / 2 : MOST_FAULTS;
+    ssize_t length = read(userfault, faults, most * sizeof *faults);
+    if (length < 0)
+        return errno == EAGAIN || errno == EINTR ? xm_number(env, 0) : xm_throw(env, errno, "read");
+    size_t count = 0;
+    for (size_t i = 0; i < (size_t)length / sizeof *faults; i++) {
+        if (faults[i].event != UFFD_EVENT_PAGEFAULT)
+            continue;
+        into[2 * count] = (double)faults[i].arg.pagefault.address;
+        into[2 * count + 1] = kind_of(&faults[i]);
+        count++;
+    }
+    return xm_number(env, (double)count);
+}
+
+/* True, or false where nothing registered is mapped any more; other failures throw. */
+static napi_value outcome(napi_env env, int error, const char *call) {
+    bool gone = error == -ENOENT || error == -EINVAL || error == -ESRCH;
+    return error == 0 || gone ? xm_truth(env, error == 0) : xm_throw(env, error, call);
+}
+
+static napi_value js_protect(napi_env env, napi_callback_info info) {
+    napi_value arguments[4];
+    struct xm_env *e;
+    int userfault;
+    uint64_t address;
+    uint64_t length;
+    bool protect;
+    if (!xm_arguments(env, info, 4, arguments, &e) ||
+        !get_range(env, arguments, &userfault, &address, &length) ||
+        !xm_get_bool(env, arguments[3], "protect", &protect))
+        return NULL;
+    return outcome(env, xm_userfault_protect(userfault, address, length, protect), "protect");
+}
+
+static napi_value js_wake(napi_env env, napi_callback_info info) {
+    napi_value arguments[3];
+    struct xm_env *e;
+    int userfault;
+    uint64_t address;
+    uint64_t length;
+    if (!xm_arguments(env, info, 3, arguments, &e) ||
+        !get_range(env, arguments, &userfault, &address, &length))
+        return NULL;
+    return outcome(env, xm_userfault_wake(userfault, address, length), "wake");
+}
+
+static napi_value js_punch(napi_env env, napi_callback_info info) {
+    napi_value arguments[3];
+    struct xm_env *e;
+    int descriptor;
+    uint64_t offset;
+    uint64_t length;
+    if (!xm_arguments(env, info, 3, arguments, &e) ||
+        !get_range(env, arguments, &descriptor, &offset, &length))
+        return NULL;
+    int error;
+    do {
+        error = fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                          (off_t)length) == 0
+                    ? 0
+                    : errno;
+    } while (error == EINTR);
+    return error == 0 ? xm_undefined(env) : xm_throw(env, error, "fallocate");
+}
+
+static napi_value js_create_file(napi_env env, napi_callback_info info) {
+    napi_value argument;
+    struct xm_env *e;
+    uint64_t length;
+    if (!xm_arguments(env, info, 1, &argument, &e) ||
+        !xm_get_size(env, argument, "length", &length))
+        return NULL;
+    int descriptor = xm_memfd_create(length);
+    return descriptor < 0 ? xm_throw(env, descriptor, "memfd_create") : xm_number(env, descriptor);
+}
+
+static napi_value js_reopen(napi_env env, napi_callback_info info) {
+    napi_value argument;
+    struct xm_env *e;
+    int descriptor;
+    if (!xm_arguments(env, info, 1, &argument, &e) ||
+        !xm_get_descriptor(env, argument, &descriptor))
+        return NULL;
+    int opened = xm_reopen_read_only(descriptor);
+    return opened < 0 ? xm_throw(env, opened, "open") : xm_number(env, opened);
+}
+
+/* pread or pwrite of a whole range. */
+static napi_value transfer(napi_env env, napi_callback_info info, bool writing) {
+    napi_value arguments[5];
+    struct xm_env *e;
+    int descriptor;
+    uint64_t offset;
+    uint8_t *data;
+    size_t room;
+    uint64_t from;
+    uint64_t length;
+    if (!xm_arguments(env, info, 5, arguments, &e) ||
+        !xm_get_descriptor(env, arguments[0], &descriptor) ||
+        !xm_get_size(env, arguments[1], "offset", &offset) ||
+        !xm_get_bytes(env, arguments[2], "bytes", &data, &room) ||
+        !xm_get_size(env, arguments[3], "from", &from) ||
+        !xm_get_size(env, arguments[4], "length", &length))
+        return NULL;
+    if (from > room || length > room - from)
+        return xm_misuse(env, "the range lies outside of the bytes"), NULL;
+    for (uint64_t done = 0; done < length;) {
+        uint8_t *at = data + from + done;
+        size_t left = length - done;
+        ssize_t moved = writing ? pwrite(descriptor, at, left, (off_t)(offset + done))
+                                : pread(descriptor, at, left, (off_t)(offset + done));
+        if (moved < 0 && errno == EINTR)
+            continue;
+        if (moved <= 0)
+            return xm_throw(env, moved < 0 ? errno : EIO, writing ? "pwrite" : "pread");
+        done += (uint64_t)moved;
+    }
+    return xm_undefined(env);
+}
+
+static napi_value js_read_at(napi_env env, napi_callback_info info) {
+    return transfer(env, info, false);
+}
+
+static napi_value js_write_at(napi_env env, napi_callback_info info) {
+    return transfer(env, info, true);
+}
+
+bool xm_add_paging(struct xm_env *e, napi_value exports) {
+    static const struct xm_method methods[] = {
+        {"faults", js_faults},
+        {"protect", js_protect},
+        {"wake", js_wake},
+        {"punch", js_punch},
+        {"readAt", js_read_at},
+        {"writeAt", js_write_at},
+        {"createFile", js_create_file},
+        {"reopen", js_reopen},
+    };
+    return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
+}
