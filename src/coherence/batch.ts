@@ -4,13 +4,16 @@ export interface Run {
   readonly effect: number
   /** The node it concerns, or 0. */
   readonly node: number
-  /** What else distinguishes it: a choice of two or three, or a time. */
-  readonly detail: number
-  first: number
+  /** A time, for an effect that has one. */
+  readonly time: number
+  readonly first: number
   count: number
   /** Which page of the event's content the first one is. */
   readonly nth: number
 }
+
+/** More kinds of effects than any machine has. */
+const effects = 32
 
 /**
  * Collects the effects of an event page by page and has them carried out in runs. Effects have an
@@ -19,39 +22,37 @@ export interface Run {
  */
 export class Batch {
   readonly #carryOut: (run: Run) => void
-  readonly #runs: Run[][]
-  /** Runs that may still grow, by effect, node and detail. */
+  #runs: Run[] = []
+  /** Runs that may still grow, by effect and node. */
   readonly #open = new Map<number, Run>()
-  readonly #effects: number
   #page = -1
   #reached = 0
 
-  constructor(effects: number, carryOut: (run: Run) => void) {
-    this.#effects = effects
+  constructor(carryOut: (run: Run) => void) {
     this.#carryOut = carryOut
-    this.#runs = Array.from({ length: effects }, () => [])
   }
 
-  add(effect: number, page: number, node = 0, detail = 0, nth = 0): void {
+  add(effect: number, page: number, node = 0, nth = 0, time = 0): void {
     if (page === this.#page && effect < this.#reached) this.flush()
     this.#page = page
     this.#reached = effect
-    const key = (node * 4 + (Number.isInteger(detail) ? detail & 3 : 3)) * this.#effects + effect
+    const key = node * effects + effect
     const open = this.#open.get(key)
-    if (open !== undefined && open.first + open.count === page && open.detail === detail) {
+    if (open !== undefined && open.first + open.count === page && open.time === time) {
       open.count += 1
       return
     }
-    const run = { effect, node, detail, first: page, count: 1, nth }
+    const run = { effect, node, time, first: page, count: 1, nth }
     this.#open.set(key, run)
-    this.#runs[effect]?.push(run)
+    this.#runs.push(run)
   }
 
   flush(): void {
     this.#page = -1
-    if (this.#open.size === 0) return
+    if (this.#runs.length === 0) return
+    const runs = this.#runs.sort((a, b) => a.effect - b.effect)
+    this.#runs = []
     this.#open.clear()
-    const collected = this.#runs.flatMap((runs) => runs.splice(0))
-    for (const run of collected) this.#carryOut(run)
+    for (const run of runs) this.#carryOut(run)
   }
 }

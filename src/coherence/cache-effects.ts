@@ -49,7 +49,7 @@ export const effect = {
 } as const
 
 export function cacheBatch(effects: CacheEffects): Batch {
-  return new Batch(Object.keys(effect).length, ({ effect: which, detail, first, count, nth }) => {
+  return new Batch(({ effect: which, time, first, count, nth }) => {
     switch (which) {
       case effect.protect:
         return effects.protect(first, count)
@@ -80,7 +80,7 @@ export function cacheBatch(effects: CacheEffects): Batch {
       case effect.write:
         return effects.request('write', first, count)
       case effect.delay:
-        return effects.delay(first, count, detail)
+        return effects.delay(first, count, time)
     }
   })
 }

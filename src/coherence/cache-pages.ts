@@ -26,7 +26,8 @@ interface Chunk {
   dirty: number
 }
 
-const buckets = 1 << 16
+/** Of an age. */
+const digitBits = 8
 
 /** What a cache has of each page and when the page was last asked for, in 5 bytes a page. */
 export class CachePages {
@@ -108,36 +109,27 @@ export class CachePages {
   oldest(count: number, mayGo: (page: number, state: State) => boolean, visit: (page: number) => void): number {
     const age = (page: number) => (this.#clock - (this.#chunk(page).stamps[page % pagesPerChunk] as number)) >>> 0
     // The age from which pages go is found digit by digit, so that nothing is kept for each page.
-    const high = this.#lastBucket(count, (page, of) => (mayGo(page, of) ? age(page) >>> 16 : -1))
-    const low = this.#lastBucket(count - high.beyond, (page, of) =>
-      mayGo(page, of) && age(page) >>> 16 === high.bucket ? age(page) & 0xffff : -1,
-    )
-    const limit = high.bucket * buckets + low.bucket
-    let atLimit = count - high.beyond - low.beyond
+    let limit = 0
+    let left = count
+    for (let shift = 32 - digitBits; shift >= 0; shift -= digitBits) {
+      const sizes = new Uint32Array(1 << digitBits)
+      this.forEach((page, of) => {
+        if (!mayGo(page, of) || Math.floor(age(page) / 2 ** shift / sizes.length) !== limit) return
+        const digit = (age(page) >>> shift) % sizes.length
+        sizes[digit] = (sizes[digit] as number) + 1
+      })
+      let digit = sizes.length - 1
+      for (; digit > 0 && (sizes[digit] as number) < left; digit -= 1) left -= sizes[digit] as number
+      limit = limit * sizes.length + digit
+    }
     let visited = 0
     this.forEach((page, of) => {
       if (!mayGo(page, of) || age(page) < limit) return
-      if (age(page) === limit && --atLimit < 0) return
+      if (age(page) === limit && --left < 0) return
       visited += 1
       visit(page)
     })
     return visited
-  }
-
-  /** The bucket in which the count is reached from above, or the last; and how many pages lie beyond it. */
-  #lastBucket(count: number, bucketOf: (page: number, state: State) => number): { bucket: number; beyond: number } {
-    const sizes = new Uint32Array(buckets)
-    this.forEach((page, of) => {
-      const bucket = bucketOf(page, of)
-      if (bucket >= 0) sizes[bucket] = (sizes[bucket] as number) + 1
-    })
-    let beyond = 0
-    for (let bucket = buckets - 1; bucket > 0; bucket -= 1) {
-      const size = sizes[bucket] as number
-      if (beyond + size >= count) return { bucket, beyond }
-      beyond += size
-    }
-    return { bucket: 0, beyond }
   }
 
   clear(): void {

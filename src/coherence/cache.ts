@@ -118,7 +118,7 @@ export class Cache {
     this.#pagesIn += count
     this.#pages.tick()
     this.#each(first, count, (page) => {
-      this.#batch.add(share === 'shared' ? effect.installProtected : effect.installWritable, page, 0, 0, page - first)
+      this.#batch.add(share === 'shared' ? effect.installProtected : effect.installWritable, page, 0, page - first)
       this.#batch.add(effect.wake, page)
       this.#pages.set(page, share === 'shared' ? shared : dirty)
       this.#pages.touch(page)
@@ -164,7 +164,7 @@ export class Cache {
       const until = hasPage(this.#pages.get(page)) ? this.#window.until(page, now) : 0
       if (until === 0) return this.#yield(page, demand)
       this.#demands.set(page, demand)
-      this.#batch.add(effect.delay, page, 0, until)
+      this.#batch.add(effect.delay, page, 0, 0, until)
     })
     this.#batch.flush()
   }
@@ -176,7 +176,7 @@ export class Cache {
       const demand = this.#demands.get(page)
       if (demand === undefined) return
       const until = this.#window.until(page, now)
-      if (until > 0) return this.#batch.add(effect.delay, page, 0, until)
+      if (until > 0) return this.#batch.add(effect.delay, page, 0, 0, until)
       this.#demands.delete(page)
       this.#yield(page, demand)
     })

@@ -55,7 +55,7 @@ export const effect = {
 } as const
 
 export function homeBatch(effects: HomeEffects): Batch {
-  return new Batch(Object.keys(effect).length, ({ effect: which, node, detail, first, count, nth }) => {
+  return new Batch(({ effect: which, node, time, first, count, nth }) => {
     switch (which) {
       case effect.protect:
         return effects.protect(first, count)
@@ -90,7 +90,7 @@ export function homeBatch(effects: HomeEffects): Batch {
       case effect.recallToAbsent:
         return effects.recall(node, first, count, 'absent')
       case effect.delay:
-        return effects.delay(first, count, detail)
+        return effects.delay(first, count, time)
     }
   })
 }

@@ -152,14 +152,7 @@ export class Home {
       deal.recalled = 0
       if (returned === 'content') {
         const placing = deal.keep === 'shared' ? 'protected' : this.#placing(deal)
-        this.#batch.add(
-          placing === 'writable' ? effect.installWritable : effect.installProtected,
-          page,
-          0,
-          0,
-          page - first,
-        )
-        this.#place(page, placing)
+        this.#install(page, page - first, placing)
         if (deal.keep === 'shared') this.#directory.addSharer(page, node)
       }
       this.#advance(page, deal, now)
@@ -174,17 +167,10 @@ export class Home {
       if (this.#directory.owner(page) !== node) violation('put', `node ${node} is not the writer of page ${page}`)
     })
     this.#each(first, count, (page) => {
-      if (put === 'flush') return this.#batch.add(effect.updateAside, page, 0, 0, page - first)
+      if (put === 'flush') return this.#batch.add(effect.updateAside, page, 0, page - first)
       // A deal of a far page has recalled its writer, and goes on when that has answered.
       const placing = this.#directory.isBusy(page) ? 'protected' : 'writable'
-      this.#batch.add(
-        placing === 'writable' ? effect.installWritable : effect.installProtected,
-        page,
-        0,
-        0,
-        page - first,
-      )
-      this.#place(page, placing)
+      this.#install(page, page - first, placing)
     })
     this.#batch.flush()
   }
@@ -259,6 +245,11 @@ export class Home {
     return next === undefined || (next.node === homeItself && next.access === 'write') ? 'writable' : 'protected'
   }
 
+  #install(page: number, nth: number, placing: Placing): void {
+    this.#batch.add(placing === 'writable' ? effect.installWritable : effect.installProtected, page, 0, nth)
+    this.#place(page, placing)
+  }
+
   #place(page: number, placing: Placing): void {
     if (placing === 'writable') this.#directory.setHome(page)
     else this.#directory.setShared(page)
@@ -325,7 +316,7 @@ export class Home {
       deal.keep = request.access === 'read' ? 'shared' : 'absent'
       this.#batch.add(deal.keep === 'shared' ? effect.recallToShared : effect.recallToAbsent, page, owner)
     } else if (this.#holds(page, request, now)) {
-      if (!deal.held) this.#batch.add(effect.delay, page, 0, this.#window.until(page, now))
+      if (!deal.held) this.#batch.add(effect.delay, page, 0, 0, this.#window.until(page, now))
       deal.held = true
     } else {
       for (const node of this.#others(page, request)) {

@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto'
 import { state } from '../../src/coherence/cache-pages.js'
 import type { Access } from '../../src/coherence/terms.js'
 import { type Budget, load, type Saved, save } from './saved.js'
+import { sorted } from './symmetry.js'
 import { type Place, World, type WorldOptions } from './world.js'
 
 interface Action {
@@ -13,11 +15,11 @@ interface Action {
 
 const accesses: readonly Access[] = ['read', 'write']
 
-function threadActions(world: World, budget: Budget): Action[] {
+function threadActions(world: World, { budget, names }: Saved): Action[] {
   return world.threads.flatMap(({ at, is }, index): Action[] => {
     const place = world.places[at - 1]
     if (place !== undefined && (world.isEstranged(place) || place.link === 'revoked')) return []
-    const name = `thread ${index} of ${at}`
+    const name = `a thread of ${place === undefined ? 'home' : names[at - 1]}`
     if (is === 'unread') return [{ name: `${name} is heard`, begins: false, run: (to) => to.hear(threadOf(to, index)) }]
     if (is === 'woken') return [{ name: `${name} tries`, begins: false, run: (to) => to.access(threadOf(to, index)) }]
     if (is === 'waiting' || budget.accesses === 0) return []
@@ -36,11 +38,11 @@ function threadActions(world: World, budget: Budget): Action[] {
 const threadOf = (world: World, index: number) => world.threads[index] as World['threads'][number]
 const placeOf = (world: World, index: number) => world.places[index] as Place
 
-function linkActions(place: Place, index: number, budget: Budget): Action[] {
+function linkActions(place: Place, index: number, { budget, names }: Saved): Action[] {
   const actions: Action[] = []
   const add = (name: string, run: (world: World, place: Place) => void, spends?: keyof Budget) =>
     actions.push({
-      name: `${name} ${index + 1}`,
+      name: `${name} ${names[index]}`,
       begins: spends !== undefined,
       ...(spends === undefined ? {} : { spends }),
       run: (world) => run(world, placeOf(world, index)),
@@ -51,11 +53,11 @@ function linkActions(place: Place, index: number, budget: Budget): Action[] {
   if (link === 'cut' || link === 'revoked') add('home hears of the loss of', (world, lost) => world.homeHears(lost))
   if (link === 'cut' || link === 'restored') add('the loss of home is heard by', (world, lost) => world.nodeHears(lost))
   if (link === 'up' && budget.cuts > 0) add('cut', (world, lost) => world.cut(lost), 'cuts')
-  // A place that was lost comes back once at most: its next number tells.
   return actions
 }
 
-function cacheActions(saved: Saved, place: Place, index: number, budget: Budget): Action[] {
+function cacheActions(place: Place, index: number, saved: Saved): Action[] {
+  const { budget, names } = saved
   const { pages, window } = (saved.places[index] as Saved['places'][number]).cache
   const of = pages[0]?.[1] ?? state.absent
   const stays = of === state.upgrading || of < state.shared || window.length > 0
@@ -63,14 +65,14 @@ function cacheActions(saved: Saved, place: Place, index: number, budget: Budget)
   if (place.link !== 'up' && place.link !== 'cut') return actions
   if (budget.evictions > 0 && !stays)
     actions.push({
-      name: `evict ${index + 1}`,
+      name: `evict ${names[index]}`,
       begins: true,
       spends: 'evictions',
       run: (world) => placeOf(world, index).cache.evict(1, world.clocks[index + 1] as number),
     })
   if (budget.flushes > 0 && of === state.dirty)
     actions.push({
-      name: `flush ${index + 1}`,
+      name: `flush ${names[index]}`,
       begins: true,
       spends: 'flushes',
       run: (world) => placeOf(world, index).cache.flush(0, 1),
@@ -79,18 +81,22 @@ function cacheActions(saved: Saved, place: Place, index: number, budget: Budget)
 }
 
 function actionsOf(world: World, saved: Saved): Action[] {
-  const { budget } = saved
-  const actions = threadActions(world, budget)
+  const actions = threadActions(world, saved)
   world.places.forEach((place, index) => {
-    actions.push(...linkActions(place, index, budget), ...cacheActions(saved, place, index, budget))
+    actions.push(...linkActions(place, index, saved), ...cacheActions(place, index, saved))
+    // A place that was lost comes back once.
     if (place.link === 'down' && place.node <= world.options.places)
-      actions.push({ name: `rejoin ${index + 1}`, begins: true, run: (to) => to.rejoin(placeOf(to, index)) })
+      actions.push({ name: `rejoin ${saved.names[index]}`, begins: true, run: (to) => to.rejoin(placeOf(to, index)) })
   })
   for (let at = 0; at <= world.places.length; at += 1) {
     const machine = at === 0 ? saved.home : (saved.places[at - 1] as Saved['places'][number]).cache
     const isAsked = (saved.delays[at]?.length ?? 0) > 0
     if (isAsked || machine.window.length > 0)
-      actions.push({ name: `time passes at ${at}`, begins: !isAsked, run: (to) => to.tick(at) })
+      actions.push({
+        name: `time passes at ${at === 0 ? 'home' : saved.names[at - 1]}`,
+        begins: !isAsked,
+        run: (to) => to.tick(at),
+      })
   }
   return actions
 }
@@ -111,64 +117,75 @@ export interface Exploration {
 /** What went wrong, and the shortest way there. */
 export class Counterexample extends Error {}
 
-interface Visited {
-  readonly key: string
-  readonly from: number
-  readonly action: string
+/** How each state was first reached. */
+interface Ways {
+  readonly from: number[]
+  readonly action: string[]
 }
 
-function wayTo(visited: readonly Visited[], index: number, last: string): string {
-  const way = last === '' ? [] : [last]
-  for (let at = index; at > 0; at = (visited[at] as Visited).from) way.unshift((visited[at] as Visited).action)
+function wayTo({ from, action }: Ways, index: number, last: string): string {
+  const way = [last]
+  for (let at = index; at > 0; at = from[at] as number) way.unshift(action[at] as string)
   return way.map((name, step) => `  ${step + 1}. ${name}`).join('\n')
+}
+
+/** Tells states apart, with 128 bits of each. */
+function digest(saved: Saved): string {
+  return createHash('md5')
+    .update(JSON.stringify({ ...saved, names: [] }))
+    .digest('base64')
 }
 
 /** Every state that can be reached from the first within the budget and so many steps, shortest ways first. */
 export function explore(options: WorldOptions, budget: Budget, maxDepth = Number.POSITIVE_INFINITY): Exploration {
-  const start = new World(options)
-  for (let place = 1; place <= options.places; place += 1) start.addPlace(place)
-  const visited: Visited[] = []
-  const known = new Set<string>()
-  const add = (key: string, from: number, action: string) => {
-    if (known.size === known.add(key).size) return
-    visited.push({ key, from, action })
-  }
-  add(JSON.stringify(save(start, budget)), -1, '')
+  const ways: Ways = { from: [-1], action: [''] }
+  let frontier = [{ index: 0, saved: firstState(options, budget) }]
+  const known = new Set(frontier.map(({ saved }) => digest(saved)))
   let [steps, depth, rests, rollbacks] = [0, 0, 0, 0]
-  for (let index = 0, end = 1; index < visited.length; index += 1) {
-    if (index === end) {
-      depth += 1
-      end = visited.length
-      if (depth === maxDepth) return { states: visited.length, steps, depth, rests, rollbacks, isComplete: false }
+  for (; frontier.length > 0 && depth < maxDepth; depth += 1) {
+    const next: typeof frontier = []
+    for (const { index, saved } of frontier) {
+      const actions = actionsOf(load(options, saved), saved)
+      if (actions.every(({ begins }) => begins)) {
+        attempt(ways, index, 'all is delivered', () => load(options, saved).checkRest())
+        rests += 1
+      }
+      for (const action of actions) {
+        const world = load(options, saved)
+        attempt(ways, index, action.name, () => {
+          action.run(world)
+          world.checkAccess()
+        })
+        steps += 1
+        rollbacks += world.rolledBack
+        const reached = sorted(save(world, spent(saved.budget, action.spends), saved.names))
+        if (known.size === known.add(digest(reached)).size) continue
+        next.push({ index: ways.from.length, saved: reached })
+        ways.from.push(index)
+        ways.action.push(action.name)
+      }
     }
-    const { key } = visited[index] as Visited
-    const actions = actionsOf(load(options, JSON.parse(key)), JSON.parse(key))
-    if (actions.every(({ begins }) => begins)) {
-      attempt(visited, index, 'rest', () => load(options, JSON.parse(key)).checkRest())
-      rests += 1
-    }
-    for (const action of actions) {
-      const saved: Saved = JSON.parse(key)
-      const world = load(options, saved)
-      attempt(visited, index, action.name, () => {
-        action.run(world)
-        world.checkAccess()
-      })
-      steps += 1
-      rollbacks += world.rolledBack
-      const { spends } = action
-      const left = spends === undefined ? saved.budget : { ...saved.budget, [spends]: saved.budget[spends] - 1 }
-      add(JSON.stringify(save(world, left)), index, action.name)
-    }
+    frontier = next
   }
-  return { states: visited.length, steps, depth, rests, rollbacks, isComplete: true }
+  return { states: known.size, steps, depth, rests, rollbacks, isComplete: frontier.length === 0 }
 }
 
-function attempt(visited: readonly Visited[], index: number, name: string, run: () => void): void {
+function firstState(options: WorldOptions, budget: Budget): Saved {
+  const world = new World(options)
+  const names = Array.from({ length: options.places }, (_, index) => index + 1)
+  for (const place of names) world.addPlace(place)
+  return sorted(save(world, budget, names))
+}
+
+function spent(budget: Budget, spends: keyof Budget | undefined): Budget {
+  return spends === undefined ? budget : { ...budget, [spends]: budget[spends] - 1 }
+}
+
+function attempt(ways: Ways, index: number, name: string, run: () => void): void {
   try {
     run()
   } catch (cause) {
     const what = cause instanceof Error ? cause.message : String(cause)
-    throw new Counterexample(`${what}, after\n${wayTo(visited, index, name)}`, { cause })
+    throw new Counterexample(`${what}, after\n${wayTo(ways, index, name)}`, { cause })
   }
 }

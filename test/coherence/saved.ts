@@ -33,11 +33,14 @@ export interface Saved {
   readonly home: HomeSnapshot
   readonly memory: SavedMemory
   readonly places: SavedPlace[]
-  readonly threads: Thread[]
+  readonly threads: readonly Thread[]
   readonly aside: [number, number][]
   readonly kept: [number, number][]
   readonly latest: number[]
+  readonly nextVersion: number
   readonly delays: [number, number, number][][]
+  /** What the places are called in a counterexample; says nothing about the state. */
+  readonly names: number[]
 }
 
 /** Times from now on; those that are over are forgotten. */
@@ -45,7 +48,8 @@ function fromNow<T extends readonly number[]>(times: readonly T[], now: number):
   return times.filter(([, , until = 0]) => until > now).map(([a, b, until = 0]) => [a, b, until - now] as unknown as T)
 }
 
-function renumbered(world: World): (version: number) => number {
+/** The versions that are anywhere, numbered from 0 in the same order. */
+function renumbered(world: World): Map<number, number> {
   const present = new Set([...world.latest, ...world.aside.values(), ...world.kept.values(), 0])
   const addMessage = (message: Message) => {
     if ('versions' in message) for (const version of message.versions ?? []) present.add(version)
@@ -54,12 +58,12 @@ function renumbered(world: World): (version: number) => number {
     for (const version of content) present.add(version)
   for (const { toHome, toNode } of world.places) for (const message of [...toHome, ...toNode]) addMessage(message)
   present.delete(hole)
-  const numbers = new Map([...present].sort((a, b) => a - b).map((version, index) => [version, index]))
-  return (version) => numbers.get(version) ?? hole
+  return new Map([...present].sort((a, b) => a - b).map((version, index) => [version, index]))
 }
 
-export function save(world: World, budget: Budget): Saved {
-  const number = renumbered(world)
+export function save(world: World, budget: Budget, names: number[]): Saved {
+  const numbers = renumbered(world)
+  const number = (version: number) => numbers.get(version) ?? hole
   const saveMemory = ({ content, marked }: Memory) => ({ content: content.map(number), marked: [...marked] })
   const saveMessage = (message: Message): Message =>
     'versions' in message && message.versions !== undefined
@@ -81,25 +85,29 @@ export function save(world: World, budget: Budget): Saved {
         link,
       }
     }),
-    threads: world.threads,
+    threads: world.threads.map((thread) => ({ ...thread })),
     aside: [...world.aside].map(([page, version]) => [page, number(version)]),
     kept: world.home.state(0) === 'far' ? [...world.kept].map(([page, version]) => [page, number(version)]) : [],
     latest: world.latest.map(number),
+    nextVersion: numbers.size,
     delays: world.delays.map((delays, at) => fromNow(delays, world.clocks[at] ?? 0)),
+    names,
   }
 }
 
 export function load(options: WorldOptions, saved: Saved): World {
   const world = new World(options, saved.home)
-  Object.assign(world.memory, saved.memory)
+  const copy = ({ content, marked }: SavedMemory) => ({ content: [...content], marked: [...marked] })
+  Object.assign(world.memory, copy(saved.memory))
   for (const place of saved.places) {
-    const { cache, memory, ...rest } = place
-    const loaded = world.addPlace(place.node, cache)
-    Object.assign(loaded, rest)
-    Object.assign(loaded.memory, memory)
+    const loaded = world.addPlace(place.node, place.cache)
+    loaded.link = place.link
+    loaded.toNode.push(...place.toNode)
+    loaded.toHome.push(...place.toHome)
+    Object.assign(loaded.memory, copy(place.memory))
   }
   saved.threads.forEach((thread, index) => {
-    world.threads[index] = thread
+    world.threads[index] = { ...thread }
   })
   for (const [page, version] of saved.aside) world.aside.set(page, version)
   for (const [page, version] of saved.kept) world.kept.set(page, version)
@@ -109,14 +117,6 @@ export function load(options: WorldOptions, saved: Saved): World {
   saved.delays.forEach((delays, at) => {
     world.delays[at]?.push(...delays)
   })
-  world.nextVersion = nextVersion(saved)
+  world.nextVersion = saved.nextVersion
   return world
-}
-
-function nextVersion({ memory, places, latest, aside }: Saved): number {
-  const inMessages = places.flatMap(({ toHome, toNode }) =>
-    [...toHome, ...toNode].flatMap((message) => ('versions' in message ? (message.versions ?? []) : [])),
-  )
-  const contents = [memory, ...places.map((place) => place.memory)].flatMap(({ content }) => content)
-  return Math.max(...inMessages, ...contents, ...latest, ...aside.map(([, version]) => version)) + 1
 }

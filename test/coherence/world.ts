@@ -154,15 +154,18 @@ export class World {
   #homeEffects(): HomeEffects {
     const { memory, aside, kept } = this
     const tell = (node: number, message: Message) => this.send(this.placeOf(node), 'toNode', message)
-    const remember = (first: number, versions: readonly number[]) =>
-      versions.forEach((version, index) => kept.set(first + index, version))
+    const remember = (first: number, versions: readonly number[]) => {
+      for (const [index, version] of versions.entries()) kept.set(first + index, version)
+    }
     return {
       protect: (first, count) => memory.mark(first, count),
       unprotect: (first, count) => {
         memory.unmark(first, count)
         this.#wake(0, first, count)
       },
-      aside: (first, count) => memory.read(first, count).forEach((version, index) => aside.set(first + index, version)),
+      aside: (first, count) => {
+        for (const [index, version] of memory.read(first, count).entries()) aside.set(first + index, version)
+      },
       updateAside: (first, count, nth) => {
         remember(first, this.#arrived.slice(nth, nth + count))
         for (let index = 0; index < count; index += 1) aside.set(first + index, this.#arrived[nth + index] as number)
