@@ -90,7 +90,7 @@ static napi_value js_wake(napi_env env, napi_callback_info info) {
     return outcome(env, xm_userfault_wake(userfault, address, length), "wake");
 }
 
-static napi_value js_punch(napi_env env, napi_callback_info info) {
+static napi_value allocate(napi_env env, napi_callback_info info, int mode) {
     napi_value arguments[3];
     struct xm_env *e;
     int descriptor;
@@ -99,14 +99,19 @@ static napi_value js_punch(napi_env env, napi_callback_info info) {
     if (!xm_arguments(env, info, 3, arguments, &e) ||
         !get_range(env, arguments, &descriptor, &offset, &length))
         return NULL;
-    int error;
-    do {
-        error = fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                          (off_t)length) == 0
-                    ? 0
-                    : errno;
-    } while (error == EINTR);
-    return error == 0 ? xm_undefined(env) : xm_throw(env, error, "fallocate");
+    while (fallocate(descriptor, mode, (off_t)offset, (off_t)length) != 0) {
+        if (errno != EINTR)
+            return xm_throw(env, errno, "fallocate");
+    }
+    return xm_undefined(env);
+}
+
+static napi_value js_punch(napi_env env, napi_callback_info info) {
+    return allocate(env, info, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+}
+
+static napi_value js_populate(napi_env env, napi_callback_info info) {
+    return allocate(env, info, FALLOC_FL_KEEP_SIZE);
 }
 
 static napi_value js_create_file(napi_env env, napi_callback_info info) {
@@ -174,14 +179,9 @@ static napi_value js_write_at(napi_env env, napi_callback_info info) {
 
 bool xm_add_paging(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
-        {"faults", js_faults},
-        {"protect", js_protect},
-        {"wake", js_wake},
-        {"punch", js_punch},
-        {"readAt", js_read_at},
-        {"writeAt", js_write_at},
-        {"createFile", js_create_file},
-        {"reopen", js_reopen},
+        {"faults", js_faults},    {"protect", js_protect},        {"wake", js_wake},
+        {"punch", js_punch},      {"populate", js_populate},      {"readAt", js_read_at},
+        {"writeAt", js_write_at}, {"createFile", js_create_file}, {"reopen", js_reopen},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

@@ -100,6 +100,15 @@ static uint32_t intern(struct xm_source *sources, size_t *count, int *descriptor
     return (uint32_t)(*count)++;
 }
 
+/* Whether a row says of a descriptor that it is of a copy of this process's own. */
+static bool is_copy(const struct xm_row_extent *rows, size_t row_count, size_t descriptor) {
+    for (size_t i = 0; i < row_count; i++) {
+        if (rows[i].descriptor == descriptor && (rows[i].flags & XM_EXTENT_FLAG_COPY) != 0)
+            return true;
+    }
+    return false;
+}
+
 static int accept(int descriptor, unsigned allowed, struct xm_descriptor_facts *facts) {
     bool writable = (allowed & XM_EXTENTS_WRITABLE) != 0;
     int error = xm_memfd_accept(descriptor, writable, facts);
@@ -118,7 +127,8 @@ static int build(struct draft *set, struct xm_source *sources, size_t *source_co
     uint32_t source_of[XM_MAX_DESCRIPTORS];
     for (size_t i = 0; i < descriptor_count; i++) {
         struct xm_descriptor_facts facts;
-        int error = accept(descriptors[i], allowed, &facts);
+        bool copy = is_copy(rows, row_count, i);
+        int error = accept(descriptors[i], copy ? XM_EXTENTS_WRITABLE : allowed, &facts);
         if (error != 0)
             return error;
         source_of[i] = intern(sources, source_count, &descriptors[i], &facts);

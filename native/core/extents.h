@@ -31,7 +31,10 @@ struct xm_extent {
 
 /* What the rows and descriptors of an answer may be. */
 enum {
-    /* Descriptors are open for writing; without it they must not be. */
+    /*
+     * Descriptors are open for writing; without it they must not be. Those of copies always are
+     * (XM_EXTENT_FLAG_COPY).
+     */
     XM_EXTENTS_WRITABLE = 1,
     /*
      * Memory that raises SIGBUS is welcome: holes, and files that are no sealed memfds. Of these a

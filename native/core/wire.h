@@ -30,6 +30,8 @@
 #define XM_SHARE_FLAG_HOLES 1
 #define XM_SHARE_FLAG_MORE 2
 
+#define XM_EXTENT_FLAG_COPY 1
+
 #define XM_MAPPING_FLAG_READONLY 1
 
 #define XM_HOLE UINT32_C(4294967295)
@@ -78,14 +80,14 @@ struct xm_row_extent {
     uint64_t length;
     uint64_t file_offset;
     uint32_t descriptor;
-    uint32_t reserved;
+    uint32_t flags;
 };
 _Static_assert(sizeof(struct xm_row_extent) >= 32 && sizeof(struct xm_row_extent) < 40, "extent");
 _Static_assert(offsetof(struct xm_row_extent, offset) == 0, "extent.offset");
 _Static_assert(offsetof(struct xm_row_extent, length) == 8, "extent.length");
 _Static_assert(offsetof(struct xm_row_extent, file_offset) == 16, "extent.fileOffset");
 _Static_assert(offsetof(struct xm_row_extent, descriptor) == 24, "extent.descriptor");
-_Static_assert(offsetof(struct xm_row_extent, reserved) == 28, "extent.reserved");
+_Static_assert(offsetof(struct xm_row_extent, flags) == 28, "extent.flags");
 #define XM_ROW_BYTES_EXTENT 32
 
 struct xm_row_held {

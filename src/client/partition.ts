@@ -4,6 +4,7 @@ import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
 import { type ExtentsAnswer, kernel } from '../kernel/index.js'
 import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
+import { decodeRows } from '../wire/codec.js'
 import type { PartitionInfo } from '../wire/partition-info.js'
 import { access } from '../wire/schema.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
@@ -255,6 +256,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
       return map()
     })
     if (buffer === undefined) fail('EPROTO', 'attach', 'the service did not say where the range lies')
+    await this.#calling('attach', () => tellPaged(this.#session.request, buffer))
     publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length: pages }))
     return new Attachment(permit, offset, pages, buffer)
   }
@@ -405,6 +407,22 @@ function checkAttachRange(permit: Permit, offset: number, length: number, addres
     fail('EINVAL', 'attach', `the range ends after the segment's ${permit.length} bytes`)
   if (address < 0n || address % BigInt(page) !== 0n)
     fail('EINVAL', 'attach', 'the address is a multiple of the page size')
+}
+
+/** Has the service answer the faults of a fresh attachment where it must, before anybody uses it. */
+async function tellPaged(send: Session['request'], buffer: ArrayBuffer): Promise<void> {
+  const address = kernel.addressOf(buffer)
+  try {
+    for (let from = 0; ; ) {
+      const part = kernel.paged(address, from)
+      if (part === undefined) return
+      await send('mapped', { rows: decodeRows('mapping', new Uint8Array(part.rows)) })
+      from = part.next
+    }
+  } catch (error) {
+    kernel.detach(address)
+    throw error
+  }
 }
 
 function detachAddress(address: bigint): void {

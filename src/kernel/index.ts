@@ -230,6 +230,8 @@ export interface Kernel {
   wake(userfault: number, address: number, length: number): boolean
   /** Takes pages out of a memfd, and so out of all its mappings. */
   punch(descriptor: number, offset: number, length: number): void
+  /** Puts zero pages into a memfd where it has none. */
+  populate(descriptor: number, offset: number, length: number): void
   /** pread and pwrite of all of `length` bytes from `from` on of `bytes`. */
   readAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void
   writeAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void

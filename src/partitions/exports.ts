@@ -1,16 +1,30 @@
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { isId } from '../ids.js'
+import { kernel } from '../kernel/index.js'
+import type { Homes } from '../pager/homes.js'
+import type { Extent } from '../service/extents.js'
+import type { Groups } from '../service/groups.js'
 import { type Credentials, modeAllows } from '../service/permission.js'
-import type { Registry, Segment } from '../service/registry.js'
+import type { Permit, Registry, Segment } from '../service/registry.js'
+import type { SegmentMemory } from '../service/segment-memory.js'
+import { checkRange, clipped as clipExtent, ensureShared, isCurrent } from '../service/sharing.js'
 import { access } from '../wire/schema.js'
-import { maxGroupsTold, xpcGetFlag } from '../wire/xpc-schema.js'
+import type { RowOf } from '../wire/schema-codec.js'
+import { maxGroupsTold, noFile, type XpcSchema, xpcAttachFlag, xpcGetFlag, xpcGotFlag } from '../wire/xpc-schema.js'
 import type { XpcInput, XpcMessage, XpcName } from '../xpc/connection.js'
+import { isCacheMessage, Nodes } from './nodes.js'
 import type { Peer } from './peer.js'
 
 export interface ExportsContext {
   readonly registry: Registry
   /** Peers whose word on who asks is taken. */
   readonly trusted: ReadonlySet<string>
+  readonly memories: ReadonlyMap<bigint, SegmentMemory>
+  readonly groups: Groups
+  readonly homes: Homes
+  readonly agentTimeoutMs: number
+  /** Memory was put into files that its owner may let go of. */
+  shared(): void
   /** Resolves when segments of an earlier service have had time to come back. */
   recovered(): Promise<void>
 }
@@ -27,9 +41,20 @@ function fail(code: ErrorCode, call: string, message: string): never {
 /** Characters of a failure's text at the most. */
 const maxFailureText = 1_000
 
+/** Places told in one answer: files in pieces are asked for again from where it ends. */
+const maxPlaces = 1_024
+
+type PlaceRow = RowOf<XpcSchema, 'place'>
+
+function failureOf(thrown: unknown, call: string): { errno: number; text: string } {
+  const error = asXpmemError(thrown, call)
+  return { errno: error.errno, text: error.reason.slice(0, maxFailureText) }
+}
+
 /** What peers ask of segments that were made here. */
 export class Exports {
   readonly #context: ExportsContext
+  readonly #nodes = new Map<Peer, Nodes>()
 
   constructor(context: ExportsContext) {
     this.#context = context
@@ -37,7 +62,13 @@ export class Exports {
 
   /** Carries out a request, now or when segments have come back. Throws EPROTO for what breaks the protocol. */
   handle(peer: Peer, message: XpcMessage): void {
+    if (isCacheMessage(message)) return this.#nodesOf(peer).take(message)
     switch (message.name) {
+      case 'attach':
+        void this.#answerAttach(peer, message)
+        return
+      case 'leave':
+        return this.#leave(this.#nodesOf(peer).leave(message.file, message.cache))
       case 'find':
         return this.#answer(peer, message, () => this.#find(message.text))
       case 'get':
@@ -53,12 +84,80 @@ export class Exports {
     }
   }
 
+  /** The peer is gone: pages that it had for writing are as they were before. */
+  close(peer: Peer): void {
+    for (const identity of this.#nodes.get(peer)?.close() ?? []) this.#leave(identity)
+    this.#nodes.delete(peer)
+  }
+
+  #leave(identity: string | undefined): void {
+    if (identity !== undefined) void this.#context.homes.closeIfUnused(identity)
+  }
+
+  #nodesOf(peer: Peer): Nodes {
+    const nodes = this.#nodes.get(peer) ?? new Nodes(peer)
+    this.#nodes.set(peer, nodes)
+    return nodes
+  }
+
+  async #answerAttach(peer: Peer, message: XpcMessage<'attach'>): Promise<void> {
+    try {
+      const rows = await this.#attach(peer, message)
+      peer.link.send('places', message.request, { rows })
+    } catch (thrown) {
+      peer.link.send('failure', message.request, failureOf(thrown, message.name))
+    }
+  }
+
+  async #attach(peer: Peer, message: XpcMessage<'attach'>): Promise<PlaceRow[]> {
+    const { registry, memories, groups } = this.#context
+    const { apid, offset, length } = message
+    const permit = registry.permit(peer.group, apid, 'attach')
+    const segment = this.#local(permit.segid, 'attach')
+    checkRange(segment, offset, length)
+    const memory = memories.get(segment.segid)
+    if (memory === undefined) return fail('ENOENT', 'attach', 'the segment was removed')
+    const range = { offset, length, holes: (message.flags & xpcAttachFlag.holes) !== 0 }
+    if (!isCurrent(segment, memory, range, groups)) {
+      await ensureShared(segment, memory, range, this.#context)
+      this.#context.shared()
+    }
+    const rows: PlaceRow[] = []
+    for (const extent of memory.known(offset, length).slice(0, maxPlaces)) {
+      rows.push(await this.#place(peer, permit, clipExtent(extent, range), memory, message))
+    }
+    if (!peer.link.active || memory.closed) fail('ENOENT', 'attach', 'the segment was removed')
+    registry.hold(peer.group, segment.segid, apid)
+    return rows
+  }
+
+  /** Lets the peer's cache ask for an extent's pages. */
+  async #place(
+    peer: Peer,
+    permit: Permit,
+    extent: Extent,
+    memory: SegmentMemory,
+    { cache, flags }: XpcMessage<'attach'>,
+  ): Promise<PlaceRow> {
+    const { offset, length, fileOffset } = extent
+    const file = memory.file(extent.file)
+    if (file === undefined) {
+      if ((flags & xpcAttachFlag.holes) === 0) fail('EFAULT', 'attach', `nothing is mapped at offset ${offset}`)
+      return { offset, length, fileOffset: 0, fileLength: 0, file: noFile, reserved: 0 }
+    }
+    if (!file.sealed)
+      fail('EFAULT', 'attach', `a file is mapped at offset ${offset}, which cannot be shared with another partition`)
+    const paged = await this.#context.homes.open(file.identity, file.readwrite)
+    if (!peer.link.active) throw peer.link.unreachable('attach')
+    const pages = { first: fileOffset / kernel.pageSize, count: length / kernel.pageSize }
+    this.#nodesOf(peer).allow(paged, cache, permit.access === access.readwrite ? 'write' : 'read', pages)
+    const fileLength = paged.home.file.pageCount * kernel.pageSize
+    return { offset, length, fileOffset, fileLength, file: paged.number, reserved: 0 }
+  }
+
   #answer(peer: Peer, message: XpcMessage, work: () => Reply): void {
     const send = (answer: Reply) => peer.link.send(answer.name, message.request, answer.input)
-    const refuse = (thrown: unknown) => {
-      const error = asXpmemError(thrown, message.name)
-      send({ name: 'failure', input: { errno: error.errno, text: error.reason.slice(0, maxFailureText) } })
-    }
+    const refuse = (thrown: unknown) => send({ name: 'failure', input: failureOf(thrown, message.name) })
     try {
       send(work())
     } catch (thrown) {
@@ -107,6 +206,7 @@ export class Exports {
     }
     const permit = registry.grant(peer.session, segment.segid, message.access)
     const { segid, length, dataLength } = segment
-    return { name: 'got', input: { apid: permit.apid, segid, length, dataLength, access: permit.access } }
+    const flags = this.#context.memories.get(segid)?.stable ? xpcGotFlag.stable : 0
+    return { name: 'got', input: { apid: permit.apid, segid, length, dataLength, access: permit.access, flags } }
   }
 }

@@ -1,14 +1,20 @@
 import { asXpmemError, XpmemError } from '../errors.js'
+import type { Homes } from '../pager/homes.js'
+import type { Pagers } from '../pager/pagers.js'
 import type { Client } from '../service/connection.js'
+import type { Groups } from '../service/groups.js'
 import type { GroupId, Permit, Registry, Segment, SessionId } from '../service/registry.js'
+import type { SegmentMemory } from '../service/segment-memory.js'
+import type { Range } from '../service/sharing.js'
 import type { PartitionInfo } from '../wire/partition-info.js'
 import { reason } from '../wire/schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import { type Address, formatAddress, type PeerEntry } from '../xpc/directory.js'
 import type { Link } from '../xpc/link.js'
 import { Membership } from '../xpc/membership.js'
+import { isHomeMessage } from './caches.js'
 import { Exports } from './exports.js'
-import { Imports, type Target } from './imports.js'
+import { type FarExtents, Imports, type Target } from './imports.js'
 import type { Peer } from './peer.js'
 
 export interface PartitionsOptions {
@@ -23,6 +29,12 @@ export interface PartitionsContext {
   readonly name: string
   readonly partitionId: number
   readonly registry: Registry
+  readonly groups: Groups
+  readonly memories: ReadonlyMap<bigint, SegmentMemory>
+  readonly homes: Homes
+  readonly pagers: Pagers
+  readonly agentTimeoutMs: number
+  shared(): void
   incarnation(): number
   nextSession(): SessionId
   recovered(): Promise<void>
@@ -40,6 +52,7 @@ export class Partitions {
   readonly #exports: Exports
   readonly #imports: Imports
   readonly #peers = new Map<Link, Peer>()
+  readonly #counters = new Map<Link, Peer['counters']>()
   readonly #byGroup = new Map<GroupId, Peer>()
   /** Groups of peers are negative, those of processes positive. */
   #lastGroup = 0
@@ -53,8 +66,9 @@ export class Partitions {
       throw new XpmemError('EINVAL', 'serve', `'${stranger}' is to be trusted but is no peer: add --peer ${stranger}`)
     }
     const { registry } = context
-    this.#exports = new Exports({ registry, trusted: new Set(trusted), recovered: () => context.recovered() })
-    this.#imports = new Imports({ registry, peerOf: (link) => this.#peerOf(link) })
+    const { groups, pagers } = context
+    this.#exports = new Exports({ ...context, trusted: new Set(trusted) })
+    this.#imports = new Imports({ registry, groups, pagers, peerOf: (link) => this.#peerOf(link) })
     this.#membership = new Membership({
       name: context.name,
       partitionId: context.partitionId,
@@ -94,6 +108,21 @@ export class Partitions {
     return this.#imports.get(client, link, target.key, access)
   }
 
+  /** Whether a permit of a process here is on a segment of another partition. */
+  isImported(apid: bigint): boolean {
+    return this.#imports.has(apid)
+  }
+
+  /** Whether the places of a segment of another partition do not change while it exists. */
+  isStable(segid: bigint): boolean {
+    return this.#imports.isStable(segid)
+  }
+
+  /** Where a range of a segment of another partition lies here. Rejects as `get`. */
+  attach(client: Client, permit: Permit, range: Range): Promise<FarExtents> {
+    return this.#imports.attach(client, permit, range)
+  }
+
   /** Tells peers of permits on their segments that have ended here. */
   releaseEnded(): void {
     this.#imports.release(this.#context.registry.takeEndedElsewhere())
@@ -126,8 +155,7 @@ export class Partitions {
       reason: link.state.reason,
       since: new Date(link.state.sinceMs).toISOString(),
       roundTripMs: link.active ? (link.rttMs ?? null) : null,
-      pagesIn: 0,
-      pagesOut: 0,
+      ...this.#countersOf(link),
       bytesIn: link.bytes.in,
       bytesOut: link.bytes.out,
     }))
@@ -147,6 +175,12 @@ export class Partitions {
     throw new XpmemError('ENOENT', 'get', `no partition with the number ${target.partition} is known here`)
   }
 
+  #countersOf(link: Link): Peer['counters'] {
+    const counters = this.#counters.get(link) ?? { pagesIn: 0, pagesOut: 0 }
+    this.#counters.set(link, counters)
+    return counters
+  }
+
   #peerOf(link: Link): Peer {
     const peer = this.#peers.get(link)
     if (peer === undefined) throw link.unreachable('xpc')
@@ -161,6 +195,7 @@ export class Partitions {
       partition: link.identity.partition,
       group: this.#lastGroup,
       session: this.#context.nextSession(),
+      counters: this.#countersOf(link),
     }
     this.#context.registry.openSession(peer.session, peer.group)
     this.#peers.set(link, peer)
@@ -169,24 +204,30 @@ export class Partitions {
 
   #take(peer: Peer, message: XpcMessage): void {
     if (message.name === 'revoke') this.#revoke(peer, message)
+    else if (isHomeMessage(message)) this.#imports.take(peer, message)
     else this.#exports.handle(peer, message)
   }
 
   /** A segment of the peer's has ended. EPROTO if it is not the peer's. */
-  #revoke(peer: Peer, { request, segid, reason: why }: XpcMessage & { name: 'revoke' }): void {
+  #revoke(peer: Peer, message: XpcMessage<'revoke'>): void {
     const { registry } = this.#context
+    const { segid, reason: why } = message
     if (why !== reason.removed && why !== reason.ownerExit) throw new XpmemError('EPROTO', 'revoke', 'no such reason')
     const known = registry.has(segid)
     if (known && registry.find(segid, 'revoke').owner !== peer.group) {
       throw new XpmemError('EPROTO', 'revoke', 'the segment is not of that partition')
     }
     const { segment, holders } = known ? registry.remove(peer.group, segid) : {}
-    this.#imports.ended(segid)
-    void this.#answerRevoke(peer, request, segment && this.#context.ended(segment, holders ?? [], why))
+    void this.#answerRevoke(peer, message, segment && this.#context.ended(segment, holders ?? [], why))
   }
 
-  async #answerRevoke(peer: Peer, request: number, revoked: Promise<void> | undefined): Promise<void> {
+  async #answerRevoke(
+    peer: Peer,
+    { request, segid }: XpcMessage<'revoke'>,
+    revoked: Promise<void> | undefined,
+  ): Promise<void> {
     await revoked
+    this.#imports.ended(segid)
     if (this.#peers.get(peer.link) === peer) peer.link.send('done', request, {})
   }
 
@@ -195,8 +236,10 @@ export class Partitions {
     if (peer === undefined) return
     this.#peers.delete(link)
     this.#byGroup.delete(peer.group)
+    this.#exports.close(peer)
     const ended = this.#context.registry.endGroup(peer.group)
-    for (const { segment } of ended) this.#imports.ended(segment.segid)
     await Promise.all(ended.map(({ segment, holders }) => this.#context.ended(segment, holders, reason.partition)))
+    for (const { segment } of ended) this.#imports.ended(segment.segid)
+    this.#imports.close(peer)
   }
 }

@@ -10,4 +10,6 @@ export interface Peer {
   readonly partition: number
   readonly group: GroupId
   readonly session: SessionId
+  /** Pages whose content came from the partition or went there, since this service started. */
+  readonly counters: { pagesIn: number; pagesOut: number }
 }

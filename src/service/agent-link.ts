@@ -1,6 +1,6 @@
 import { codeOf, XpmemError } from '../errors.js'
 import type { Channel } from '../transport/channel.js'
-import { closeAll } from '../transport/descriptor.js'
+import { closeAll, type Descriptor } from '../transport/descriptor.js'
 import type { Message, MessageInput } from '../wire/codec.js'
 import type { MessageName } from '../wire/schema.js'
 
@@ -32,7 +32,12 @@ export class AgentLink {
   }
 
   /** Rejects with what the agent said, ETIMEDOUT after `timeoutMs`, or ECONNRESET if it goes away. */
-  request<N extends MessageName>(name: N, input: MessageInput<N>, timeoutMs: number): Promise<AgentAnswer> {
+  request<N extends MessageName>(
+    name: N,
+    input: MessageInput<N>,
+    timeoutMs: number,
+    descriptors: readonly Descriptor[] = [],
+  ): Promise<AgentAnswer> {
     if (this.#channel.closed) return Promise.reject(new XpmemError('ECONNRESET', name, 'the agent is gone'))
     this.#lastRequest = (this.#lastRequest + 1) >>> 0
     const request = this.#lastRequest
@@ -42,7 +47,7 @@ export class AgentLink {
         reject(new XpmemError('ETIMEDOUT', name, `the process's agent did not answer within ${timeoutMs} ms`))
       }, timeoutMs)
       this.#pending.set(request, { resolve, reject, timer })
-      this.#channel.send(name, request, input)
+      this.#channel.send(name, request, input, descriptors)
     })
   }
 

@@ -366,6 +366,11 @@ export class Registry {
     return counts
   }
 
+  /** Processes that hold descriptors of a segment. */
+  holdersOf(segid: bigint): GroupId[] {
+    return [...(this.#segments.get(segid)?.holders?.keys() ?? [])]
+  }
+
   /** Processes that hold descriptors of any segment. */
   holders(): Set<GroupId> {
     const all = new Set<GroupId>()

@@ -1,6 +1,8 @@
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { isId, unpackId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
+import type { Homes } from '../pager/homes.js'
+import type { Pagers } from '../pager/pagers.js'
 import { targetOf } from '../partitions/imports.js'
 import type { Partitions } from '../partitions/partitions.js'
 import { closeAll } from '../transport/descriptor.js'
@@ -15,7 +17,7 @@ import { hasIpcOwner } from './processes.js'
 import type { Offer, Permit, Registry, Segment } from './registry.js'
 import type { Revoker } from './revoker.js'
 import { SegmentMemory } from './segment-memory.js'
-import { isCurrent, type Range, shareRange } from './sharing.js'
+import { checkRange, ensureShared, isCurrent, type Range } from './sharing.js'
 import type { Tokens } from './tokens.js'
 
 export interface RequestContext {
@@ -25,6 +27,8 @@ export interface RequestContext {
   readonly ids: IdSource
   readonly revoker: Revoker
   readonly partitions: Partitions
+  readonly homes: Homes
+  readonly pagers: Pagers
   readonly partitionName: string
   readonly partitionId: number
   readonly memories: Map<bigint, SegmentMemory>
@@ -60,9 +64,6 @@ export function checkName(name: string, call: string): void {
 /** The owner of a segment of another partition: no process that is known here. */
 const elsewhere = { pid: 0, start: 0n } as const
 
-/** How often a range is asked for again that its owner changes all the while. */
-const maxShareTries = 64
-
 /** Carries out the requests of control connections; one function a request. */
 export class Requests {
   readonly #context: RequestContext
@@ -89,6 +90,8 @@ export class Requests {
         return this.#answer(client, message, () => this.#describe(client, message))
       case 'restore':
         return this.#answer(client, message, () => this.#restore(client, message))
+      case 'mapped':
+        return this.#answer(client, message, () => this.#mapped(client, message))
       case 'partitions':
         return this.#answer(client, message, () =>
           reply('listing', { text: JSON.stringify(this.#context.partitions.list()) }),
@@ -160,7 +163,7 @@ export class Requests {
       const offer = checkOffer(client.credentials, message)
       if (!backed && descriptors.length > 0) fail('EPROTO', 'make', 'descriptors came with memory that is in no file')
       if (backed) {
-        const row = { offset: 0, length: message.length, fileOffset: message.fileOffset, descriptor: 0, reserved: 0 }
+        const row = { offset: 0, length: message.length, fileOffset: message.fileOffset, descriptor: 0, flags: 0 }
         memory.accept({ offset: 0, length: message.length, holes: false }, [row], descriptors.splice(0))
       }
       const segment = this.#register(client, message, offer)
@@ -239,8 +242,13 @@ export class Requests {
       ownerStart: owner.start,
       ownerPid: owner.pid,
       access: permit.access,
-      flags: this.#context.memories.get(segment.segid)?.stable ? gotFlag.stable : 0,
+      flags: this.#isStable(segment) ? gotFlag.stable : 0,
     })
+  }
+
+  #isStable({ segid, origin }: Segment): boolean {
+    const { memories, partitions } = this.#context
+    return origin === 'elsewhere' ? partitions.isStable(segid) : memories.get(segid)?.stable === true
   }
 
   #describe(client: Client, message: Message & { name: 'describe' }): Reply {
@@ -268,10 +276,11 @@ export class Requests {
   }
 
   #attach(client: Client, message: Message & { name: 'attach' }): Promise<void> | undefined {
+    const { partitions } = this.#context
+    if (partitions.isImported(message.apid)) return this.#attachFar(client, message)
     try {
       const { segment, memory } = this.#attachable(client, message)
-      const ready =
-        client.group.agent !== undefined && isCurrent(segment, memory, rangeOf(message), this.#context.groups)
+      const ready = client.group.agent !== undefined && this.#isReady(client, segment, memory, rangeOf(message))
       if (!ready) return this.#attachLater(client, message, segment, memory)
       this.#sendExtents(client, message)
     } catch (error) {
@@ -281,6 +290,36 @@ export class Requests {
       this.#sendFailure(client, message, error)
     }
     return undefined
+  }
+
+  /** Of a segment of another partition: what this one has a copy of. */
+  async #attachFar(client: Client, message: Message & { name: 'attach' }): Promise<void> {
+    const { registry, partitions } = this.#context
+    try {
+      const permit = registry.permit(client.group.id, message.apid, 'attach')
+      const segment = registry.find(permit.segid, 'attach')
+      checkRange(segment, message.offset, message.length)
+      const { rows, descriptors } = await partitions.attach(client, permit, rangeOf(message))
+      // The segment may have ended while its home was asked.
+      registry.hold(client.group.id, segment.segid, permit.apid)
+      client.channel.send('extents', message.request, { rows }, descriptors)
+    } catch (error) {
+      this.#sendFailure(client, message, error)
+    }
+  }
+
+  #mapped(client: Client, message: Message & { name: 'mapped' }): Reply {
+    this.#context.pagers.mapped(client.group, message.rows)
+    return reply('done', {})
+  }
+
+  /** Whether nothing has to be waited for before extents can be told. */
+  #isReady(client: Client, segment: Segment, memory: SegmentMemory, range: Range): boolean {
+    const { groups, homes } = this.#context
+    return (
+      isCurrent(segment, memory, range, groups) &&
+      memory.files(range).every(({ identity }) => homes.isReadyFor(client.group, identity))
+    )
   }
 
   async #attachRecovered(client: Client, message: Message & { name: 'attach' }): Promise<void> {
@@ -300,12 +339,9 @@ export class Requests {
         fail('ETIMEDOUT', 'attach', "this process's own agent is not connected")
       }
       const range = rangeOf(message)
-      // Others may have seen meanwhile that some of it has changed.
-      for (let tries = 0; tries === 0 || memory.firstGap(range.offset, range.length) !== undefined; tries += 1) {
-        if (tries === maxShareTries) fail('EAGAIN', 'attach', 'the owner changes this memory all the time')
-        await shareRange(segment, memory, range, this.#context)
-      }
+      await ensureShared(segment, memory, range, this.#context)
       if (!memory.stable) this.#context.shared()
+      for (const { identity } of memory.files(range)) await this.#context.homes.armFor(client.group, identity)
       this.#sendExtents(client, message)
     } catch (error) {
       this.#sendFailure(client, message, error)
@@ -319,11 +355,7 @@ export class Requests {
     const permit = registry.permit(client.group.id, message.apid, 'attach')
     const segment = registry.find(permit.segid, 'attach')
     const { offset, length } = message
-    if (offset % kernel.pageSize !== 0 || length % kernel.pageSize !== 0 || length === 0) {
-      fail('EINVAL', 'attach', `offset and length are multiples of the page size, ${kernel.pageSize}`)
-    }
-    if (offset + length > segment.length)
-      fail('EINVAL', 'attach', `the range ends after the segment's ${segment.length} bytes`)
+    checkRange(segment, offset, length)
     const memory = memories.get(segment.segid)
     if (memory === undefined) fail('ENOENT', 'attach', 'the segment was removed')
     return { permit, segment, memory }

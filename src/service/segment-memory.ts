@@ -10,14 +10,14 @@ import type { Part } from './verify.js'
 /** F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW: the size stays, so no access past the end can raise SIGBUS. */
 const requiredSeals = 0x7
 
-interface FileFacts {
+export interface FileFacts {
   readonly identity: string
   readonly size: number
   /** A memfd whose size stays. */
   readonly sealed: boolean
 }
 
-interface SharedFile extends FileFacts {
+export interface SharedFile extends FileFacts {
   /** For reading only where its owner has no more. */
   readonly readwrite: Descriptor
   readonly readonly: Descriptor
@@ -194,6 +194,20 @@ export class SegmentMemory {
     return this.#extents.touching(offset, length)
   }
 
+  /** The files that a range lies in, as far as is known. */
+  files({ offset, length }: Part): SharedFile[] {
+    const numbers = new Set(this.#extents.touching(offset, length).map(({ file }) => file))
+    return [...numbers].flatMap((file) => this.#files[file] ?? [])
+  }
+
+  file(number: number): SharedFile | undefined {
+    return this.#files[number]
+  }
+
+  hasFile(identity: string): boolean {
+    return this.#files.some((file) => file?.identity === identity)
+  }
+
   identityOf(file: number): string | undefined {
     return this.#files[file]?.identity
   }
@@ -244,7 +258,7 @@ export class SegmentMemory {
       if (rows.length === maxRows || (isNew && files.length === maxDescriptors)) break
       if (isNew) descriptor = files.push(extent.file) - 1
       const fileOffset = extent.file === noFile ? 0 : extent.fileOffset
-      rows.push({ offset: extent.offset, length: extent.length, fileOffset, descriptor, reserved: 0 })
+      rows.push({ offset: extent.offset, length: extent.length, fileOffset, descriptor, flags: 0 })
     }
     const descriptors = files.map((file) => {
       const { readwrite, readonly } = this.#files[file] as SharedFile

@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { maxPartitionId } from '../ids.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
+import { Homes } from '../pager/homes.js'
+import { Pagers } from '../pager/pagers.js'
 import { Partitions, type PartitionsOptions } from '../partitions/partitions.js'
 import { ensureRuntimeDirectory, type RuntimePaths } from '../runtime-directory.js'
 import type { Channel } from '../transport/channel.js'
@@ -90,6 +92,8 @@ export class Service implements ConnectionHost {
   readonly #requests: Requests
   readonly #memories = new Map<bigint, SegmentMemory>()
   readonly #trimmer: Trimmer
+  readonly #pagers = new Pagers(agentTimeoutMs)
+  readonly #homes: Homes
   readonly #partitions: Partitions
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
@@ -132,6 +136,7 @@ export class Service implements ConnectionHost {
       extents: new Allowance(maxExtentsPerGroup),
     })
     this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
+    this.#homes = this.#createHomes()
     this.#partitions = this.#createPartitions()
     this.#revoker = new Revoker({
       groups: this.#groups,
@@ -152,12 +157,42 @@ export class Service implements ConnectionHost {
     this.#watchIdle()
   }
 
+  #createHomes(): Homes {
+    return new Homes({
+      groups: this.#groups,
+      pagers: this.#pagers,
+      usersOf: (identity) => this.#usersOf(identity),
+      rolledBack: () => {},
+    })
+  }
+
+  /** Every process that may have mapped some of a file: the owners of segments that lie in it, and the holders. */
+  *#usersOf(identity: string): Generator<ThreadGroup> {
+    const seen = new Set<number>()
+    for (const [segid, memory] of this.#memories) {
+      if (!memory.hasFile(identity) || !this.#registry.has(segid)) continue
+      const { owner } = this.#registry.find(segid, 'attach')
+      for (const id of [owner, ...this.#registry.holdersOf(segid)]) {
+        const group = this.#groups.get(id)
+        if (group === undefined || seen.has(id)) continue
+        seen.add(id)
+        yield group
+      }
+    }
+  }
+
   #createPartitions(): Partitions {
     const { paths, partitionId, partitions } = this.#options
     return new Partitions(partitions ?? noPartitions, {
       name: paths.partition,
       partitionId,
       registry: this.#registry,
+      groups: this.#groups,
+      memories: this.#memories,
+      homes: this.#homes,
+      pagers: this.#pagers,
+      agentTimeoutMs,
+      shared: () => this.#trimmer.wake(),
       incarnation: () => this.#ids.incarnation,
       nextSession: () => this.#takeSession(),
       recovered: () => this.#recovery,
@@ -179,6 +214,8 @@ export class Service implements ConnectionHost {
       ids: this.#ids,
       revoker: this.#revoker,
       partitions: this.#partitions,
+      homes: this.#homes,
+      pagers: this.#pagers,
       partitionName: this.#options.paths.partition,
       partitionId: this.#options.partitionId,
       memories: this.#memories,
@@ -219,6 +256,8 @@ export class Service implements ConnectionHost {
     kernel.close(this.#listener)
     const idle = this.#connections.size === 0 && this.#registry.segmentCount === 0
     for (const connection of [...this.#connections]) connection.close()
+    this.#homes.close()
+    this.#pagers.close()
     this.#groups.close()
     for (const memory of this.#memories.values()) memory.close()
     this.#memories.clear()
@@ -358,6 +397,7 @@ export class Service implements ConnectionHost {
     this.#registry.leaveSession(connection.session)
     this.#partitions.releaseEnded()
     if (group.agent === undefined) this.#told.delete(group)
+    if (group.agent === undefined) this.#pagers.forget(group)
     this.#forgetIfIdle(group)
     this.#watchIdle()
   }

@@ -1,4 +1,5 @@
 import { XpmemError } from '../errors.js'
+import { kernel } from '../kernel/index.js'
 import { closeAll } from '../transport/descriptor.js'
 import { shareFlag } from '../wire/schema.js'
 import type { Groups } from './groups.js'
@@ -45,10 +46,41 @@ export function isCurrent(segment: Segment, memory: SegmentMemory, range: Range,
   return memory.firstGap(offset, length) === undefined
 }
 
-function clipped<T extends { offset: number; length: number; fileOffset: number }>(extent: T, range: Range): T {
+/** What of an extent lies in a range. */
+export function clipped<T extends { offset: number; length: number; fileOffset: number }>(
+  extent: T,
+  range: { offset: number; length: number },
+): T {
   const offset = Math.max(extent.offset, range.offset)
   const stop = Math.min(extent.offset + extent.length, range.offset + range.length)
   return { ...extent, offset, length: stop - offset, fileOffset: extent.fileOffset + (offset - extent.offset) }
+}
+
+/** How often a range is asked for again that its owner changes all the while. */
+const maxShareTries = 64
+
+/** As `shareRange`, again and again while others see that some of it has changed meanwhile. EAGAIN after a while. */
+export async function ensureShared(
+  segment: Segment,
+  memory: SegmentMemory,
+  range: Range,
+  context: ShareContext,
+): Promise<void> {
+  for (let tries = 0; tries === 0 || memory.firstGap(range.offset, range.length) !== undefined; tries += 1) {
+    if (tries === maxShareTries) throw new XpmemError('EAGAIN', 'attach', 'the owner changes this memory all the time')
+    await shareRange(segment, memory, range, context)
+  }
+}
+
+/** EINVAL unless a range is of whole pages and lies in a segment. */
+export function checkRange(segment: Segment, offset: number, length: number): void {
+  const { pageSize } = kernel
+  if (offset % pageSize !== 0 || length % pageSize !== 0 || length === 0) {
+    throw new XpmemError('EINVAL', 'attach', `offset and length are multiples of the page size, ${pageSize}`)
+  }
+  if (offset + length > segment.length) {
+    throw new XpmemError('EINVAL', 'attach', `the range ends after the segment's ${segment.length} bytes`)
+  }
 }
 
 /**

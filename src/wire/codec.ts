@@ -39,3 +39,8 @@ export function encodeOwn<N extends MessageName>(name: N, request: number, input
 export function encodeRowsOwn<R extends RowName>(tail: R, list: readonly Row<R>[]): Uint8Array {
   return codec.encodeRowsOwn(tail, list)
 }
+
+/** Rows alone, as `paged` of the kernel gives them. */
+export function decodeRows<R extends RowName>(tail: R, bytes: Uint8Array): Row<R>[] {
+  return codec.decodeRows(tail, bytes)
+}

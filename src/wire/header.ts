@@ -2,6 +2,7 @@ import { headerBytes, type Placed, placeMessage, placeRow } from './layout.js'
 import {
   access,
   attachFlag,
+  extentFlag,
   gotFlag,
   hole,
   makeFlag,
@@ -58,6 +59,7 @@ export function wireHeader(): string {
     constants('GOT_FLAG', gotFlag),
     constants('ATTACH_FLAG', attachFlag),
     constants('SHARE_FLAG', shareFlag),
+    constants('EXTENT_FLAG', extentFlag),
     constants('MAPPING_FLAG', mappingFlag),
     `#define XM_HOLE UINT32_C(${hole})`,
     constants('CODE', codes),

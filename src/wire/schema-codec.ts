@@ -120,6 +120,12 @@ export class SchemaCodec<S extends Schema> {
     return buffer
   }
 
+  /** Reads rows alone. EPROTO if the last is cut off. */
+  decodeRows<R extends RowNameOf<S>>(tail: R, bytes: Uint8Array): RowOf<S, R>[] {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    return this.#readRows(view, 0, tail, `rows of ${tail}`) as unknown as RowOf<S, R>[]
+  }
+
   /** Reads one message. EPROTO, with what is wrong, for anything that is not exactly one. */
   decode(buffer: Uint8Array, length: number): MessageOf<S> {
     if (length < headerBytes) throw malformed(`a message of ${length} bytes has no header`)
@@ -201,16 +207,16 @@ export class SchemaCodec<S extends Schema> {
     }
     if (placed.tail === 'text') Object.assign(message, { text: decodeText(tail, placed.name) })
     else if (placed.tail === 'bytes') Object.assign(message, { bytes: tail })
-    else Object.assign(message, { rows: this.#readRows(view, placed) })
+    else Object.assign(message, { rows: this.#readRows(view, placed.bytes, placed.tail, `the rows of ${placed.name}`) })
   }
 
-  #readRows(view: DataView, placed: PlacedMessage): Bag[] {
-    const { fields, bytes } = this.#rows.get(placed.tail) as PlacedRow
-    const room = view.byteLength - placed.bytes
-    if (room % bytes !== 0) throw malformed(`the rows of ${placed.name} are cut off`)
+  #readRows(view: DataView, start: number, tail: string, what: string): Bag[] {
+    const { fields, bytes } = this.#rows.get(tail) as PlacedRow
+    const room = view.byteLength - start
+    if (room % bytes !== 0) throw malformed(`${what} are cut off`)
     return Array.from({ length: room / bytes }, (_, index) => {
       const row: Bag = {}
-      this.#readFields(view, placed.bytes + index * bytes, fields, row)
+      this.#readFields(view, start + index * bytes, fields, row)
       return row
     })
   }

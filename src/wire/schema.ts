@@ -21,7 +21,7 @@ export const maxDescriptors = 16
 /** Structures that repeat in a tail. */
 export const rows = {
   /** A piece of a segment and where it lies: `descriptor` counts pairs or single descriptors sent beside it. */
-  extent: { offset: 'size', length: 'size', fileOffset: 'size', descriptor: 'u32', reserved: 'u32' },
+  extent: { offset: 'size', length: 'size', fileOffset: 'size', descriptor: 'u32', flags: 'u32' },
   /** A segment that a process holds descriptors of, told by its agent after a reconnection. */
   held: { segid: 'u64', ownerStart: 'u64', ownerPid: 'u32', reserved: 'u32' },
   /** What a process has mapped of one segment, told by its agent. */
@@ -78,6 +78,15 @@ export const shareFlag = {
   holes: 1,
   /** Goes on where the answer before ended: what is moved belongs together with what was moved then. */
   more: 2,
+} as const
+
+/** Bits of an extent's `flags`. */
+export const extentFlag = {
+  /**
+   * The descriptor is of a copy that nobody else sees, kept coherent by the service: it is open for
+   * writing, which registering it takes, even where the permit is for reading.
+   */
+  copy: 1,
 } as const
 
 /** Bits of a mapping's `flags`. */

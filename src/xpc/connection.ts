@@ -8,6 +8,9 @@ export type XpcName = NameOf<XpcSchema>
 export type XpcMessage<N extends XpcName = XpcName> = MessageOf<XpcSchema, N>
 export type XpcInput<N extends XpcName> = InputOf<XpcSchema, N>
 
+/** Writes content into a message, from a position on. */
+export type Fill = (into: Uint8Array, at: number) => void
+
 export interface ConnectionEvents {
   /** What it throws is told to the peer, and ends the connection. Bytes of the message are valid during the call only. */
   message(message: XpcMessage): void
@@ -71,7 +74,22 @@ export class XpcConnection {
     if (this.#closed) return
     const length = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, request, input)
     outgoingView.setUint32(0, length, true)
-    const bytes = outgoing.slice(0, frameHeaderBytes + length)
+    this.#write(outgoing.slice(0, frameHeaderBytes + length))
+  }
+
+  /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
+  sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
+    if (this.#closed) return
+    const fixed = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, 0, input)
+    outgoingView.setUint32(0, fixed + bytes, true)
+    const start = frameHeaderBytes + fixed
+    const frame = Buffer.allocUnsafe(start + bytes)
+    frame.set(outgoing.subarray(0, start))
+    fill(frame, start)
+    this.#write(frame)
+  }
+
+  #write(bytes: Uint8Array): void {
     this.#bytesOut += bytes.length
     this.#socket.write(bytes)
     const waiting = this.#socket.writableLength

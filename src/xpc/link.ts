@@ -1,5 +1,5 @@
 import { codeOf, XpmemError } from '../errors.js'
-import type { XpcConnection, XpcInput, XpcMessage, XpcName } from './connection.js'
+import type { Fill, XpcConnection, XpcInput, XpcMessage, XpcName } from './connection.js'
 import type { PeerEntry } from './directory.js'
 import { type Dialer, follow, type LinkState, type LinkStateName } from './link-state.js'
 
@@ -37,7 +37,7 @@ interface Current {
 }
 
 /** Messages that answer a request of this end. */
-const answers: ReadonlySet<XpcName> = new Set(['done', 'failure', 'found', 'got'])
+const answers: ReadonlySet<XpcName> = new Set(['done', 'failure', 'found', 'got', 'places'])
 
 /** Heartbeats without a word after which a peer is taken for gone. */
 const silentHeartbeats = 5
@@ -136,6 +136,11 @@ export class Link {
 
   send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
     this.#current?.connection.send(name, request, input)
+  }
+
+  /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
+  sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
+    this.#current?.connection.sendFilled(name, input, bytes, fill)
   }
 
   /** The peer's answer; rejects with what it refused, EHOSTUNREACH if the link goes down, ETIMEDOUT. */

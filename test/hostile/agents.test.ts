@@ -71,7 +71,7 @@ test('agents that lie, keep silent or talk without end', async (t) => {
     const outcome = await attachOutcome(hostile, segid, async () => {
       const { request } = await nextAsked(agent, 'share')
       const { readwrite, readonly } = memfd(hostile, length)
-      const rows = [{ offset: 0, length, fileOffset: 0, descriptor: 0, reserved: 0 }]
+      const rows = [{ offset: 0, length, fileOffset: 0, descriptor: 0, flags: 0 }]
       for (const other of [0, request + 1, request - 1, 0xffff_ffff]) {
         agent.send('extents', other, { rows }, [readwrite, readonly])
       }
@@ -115,7 +115,7 @@ test('agents that lie, keep silent or talk without end', async (t) => {
   })
 
   const rows = (...list: object[]) =>
-    list.map((row) => ({ offset: 0, length, fileOffset: 0, descriptor: 0, reserved: 0, ...row }))
+    list.map((row) => ({ offset: 0, length, fileOffset: 0, descriptor: 0, flags: 0, ...row }))
   const good = (hostile: Hostile) => {
     const { readwrite, readonly } = memfd(hostile, length)
     return [readwrite, readonly]

@@ -112,7 +112,7 @@ async function answerPageByPage(
     assert(!agent.ended, 'the agent was cut off')
     const share = agent.received.shift() as Message
     const rows = Array.from({ length: perMessage }, (_, descriptor) => {
-      return { offset: descriptor * page, length: page, fileOffset: 0, descriptor, reserved: 0 }
+      return { offset: descriptor * page, length: page, fileOffset: 0, descriptor, flags: 0 }
     })
     const pairs = rows.flatMap(() => pairOf(memfd(hostile, page)))
     agent.send('extents', share.request, { rows }, pairs)

@@ -129,7 +129,7 @@ test('a listing that is not JSON is EPROTO', async (t) => {
 
 type Descriptors = (hostile: Hostile) => Promise<number[]> | number[]
 const good: Descriptors = (hostile) => [memfd(hostile, 2 * page).readwrite]
-const row = { offset: 0, length: 2 * page, fileOffset: 0, descriptor: 0, reserved: 0 }
+const row = { offset: 0, length: 2 * page, fileOffset: 0, descriptor: 0, flags: 0 }
 
 const wrongExtents: [name: string, rows: object[], descriptors: Descriptors][] = [
   ['nothing', [], () => []],

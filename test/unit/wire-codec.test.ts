@@ -79,7 +79,7 @@ test('text that is not UTF-8 is refused', () => {
 })
 
 test('rows that do not fill the datagram are refused', () => {
-  const bytes = encodeOwn('extents', 1, { rows: [{ offset: 0, length: 1, fileOffset: 2, descriptor: 3, reserved: 4 }] })
+  const bytes = encodeOwn('extents', 1, { rows: [{ offset: 0, length: 1, fileOffset: 2, descriptor: 3, flags: 4 }] })
   for (let cut = 1; cut < 32; cut += 1) assert.match(refusal(bytes, bytes.length - cut), /rows of extents are cut off/)
 })
 
@@ -112,8 +112,8 @@ test('a text or rows that do not fit one datagram are EINVAL to their sender', (
 
 test('rows alone have the layout they have in a message', () => {
   const list = [
-    { offset: 4096, length: 8192, fileOffset: 0, descriptor: 1, reserved: 0 },
-    { offset: 0, length: 4096, fileOffset: 2 ** 40, descriptor: 0, reserved: 9 },
+    { offset: 4096, length: 8192, fileOffset: 0, descriptor: 1, flags: 0 },
+    { offset: 0, length: 4096, fileOffset: 2 ** 40, descriptor: 0, flags: 9 },
   ]
   const alone = encodeRowsOwn('extent', list)
   assert.deepEqual(alone, encodeOwn('extents', 0, { rows: list }).slice(headerBytes))

@@ -1,0 +1,166 @@
+import { Cache } from '../coherence/cache.js'
+import type { CacheEffects } from '../coherence/cache-effects.js'
+import { ReadAhead } from '../coherence/read-ahead.js'
+import type { Access, Keep, Placing, Put, Returned, Share } from '../coherence/terms.js'
+import { kernel } from '../kernel/index.js'
+import { Descriptor } from '../transport/descriptor.js'
+import { Alarm } from './alarm.js'
+import { Demands } from './demands.js'
+import type { ReadPages } from './home-file.js'
+import { type FaultHandler, PagedFile } from './paged-file.js'
+
+/** The home of a file, as a cache speaks with it. `read` puts the content of some of the pages into a message. */
+export interface FarHome {
+  request(access: Access, first: number, count: number): void
+  returned(first: number, count: number, returned: Returned, read: ReadPages): void
+  invalidated(first: number, count: number): void
+  put(first: number, count: number, put: Put, read: ReadPages): void
+  dropped(first: number, count: number): void
+  /** It did not answer in time. */
+  silent(): void
+}
+
+export interface CacheFileOptions {
+  readonly length: number
+  readonly holdMs: number
+  /** How often dirty pages are sent home. */
+  readonly flushMs: number
+}
+
+/** How long home may take to give pages, for which it may have to ask others. */
+const answerTimeoutMs = 12_000
+
+/** This partition's copy of a file of another one: carries out what the machine says of its pages. */
+export class CacheFile implements CacheEffects, FaultHandler {
+  readonly file: PagedFile
+  readonly #home: FarHome
+  readonly #cache: Cache
+  readonly #ahead = new ReadAhead()
+  readonly #alarm: Alarm
+  readonly #demands: Demands
+  readonly #flushMs: number
+  readonly #read: ReadPages = (first, count, into, at) => this.file.read(first, count, into, at)
+  #flusher: NodeJS.Timeout | undefined
+  /** The content that came with the event under way. */
+  #content: Uint8Array = new Uint8Array()
+
+  constructor(home: FarHome, options: CacheFileOptions) {
+    this.#home = home
+    this.file = new PagedFile(new Descriptor(kernel.createFile(options.length)))
+    this.#cache = new Cache({ pageCount: this.file.pageCount, holdMs: options.holdMs }, this)
+    this.#alarm = new Alarm((first, count, now) => this.#cache.elapsed(first, count, now))
+    this.#demands = new Demands(answerTimeoutMs, () => home.silent())
+    this.#flushMs = options.flushMs
+  }
+
+  get counters(): { readonly faults: number; readonly pagesIn: number; readonly pagesOut: number } {
+    return this.#cache.counters
+  }
+
+  /** Nothing more comes from home: whoever waits is woken. */
+  close(): void {
+    this.#alarm.close()
+    this.#demands.close()
+    clearTimeout(this.#flusher)
+    this.#cache.ended()
+    this.file.close()
+  }
+
+  fault(page: number, access: Access, isMissing: boolean): void {
+    this.#cache.fault(page, access, isMissing ? this.#ahead.next(page) : 0)
+  }
+
+  taken(first: number, count: number, share: Share, content: Uint8Array): void {
+    this.#content = content
+    this.#cache.data(first, count, share, performance.now())
+    this.#demands.met(count)
+    if (share === 'exclusive') this.#flushLater()
+  }
+
+  granted(first: number, count: number): void {
+    this.#cache.grant(first, count, performance.now())
+    this.#demands.met(count)
+    this.#flushLater()
+  }
+
+  invalidate(first: number, count: number): void {
+    this.#cache.invalidate(first, count, performance.now())
+  }
+
+  recall(first: number, count: number, keep: Keep): void {
+    this.#cache.recall(first, count, keep, performance.now())
+  }
+
+  flush(first: number, count: number): number {
+    return this.#cache.flush(first, count)
+  }
+
+  prefetch(first: number, count: number, access: Access): void {
+    this.#cache.prefetch(first, count, access)
+  }
+
+  evict(count: number): number {
+    return this.#cache.evict(count, performance.now())
+  }
+
+  forEachProtected(visit: (first: number, count: number) => void): void {
+    this.#cache.forEachProtected(visit)
+  }
+
+  request(access: Access, first: number, count: number): void {
+    this.#demands.made(count)
+    this.#home.request(access, first, count)
+  }
+
+  install(first: number, count: number, nth: number, placing: Placing): void {
+    if (placing === 'protected') this.file.protect(first, count)
+    this.file.write(first, count, this.#content, nth * kernel.pageSize)
+  }
+
+  protect(first: number, count: number): void {
+    this.file.protect(first, count)
+  }
+
+  unprotect(first: number, count: number): void {
+    this.file.unprotect(first, count)
+    this.#flushLater()
+  }
+
+  drop(first: number, count: number): void {
+    this.file.punch(first, count)
+  }
+
+  sendReturned(first: number, count: number, returned: Returned): void {
+    this.#home.returned(first, count, returned, this.#read)
+  }
+
+  sendInvalidated(first: number, count: number): void {
+    this.#home.invalidated(first, count)
+  }
+
+  sendPut(first: number, count: number, put: Put): void {
+    this.#home.put(first, count, put, this.#read)
+  }
+
+  sendDropped(first: number, count: number): void {
+    this.#home.dropped(first, count)
+  }
+
+  wake(first: number, count: number): void {
+    this.file.wake(first, count)
+  }
+
+  delay(first: number, count: number, untilMs: number): void {
+    this.#alarm.set(first, count, untilMs)
+  }
+
+  /** Pages may be dirty from now on. */
+  #flushLater(): void {
+    if (this.#flusher !== undefined) return
+    this.#flusher = setTimeout(() => {
+      this.#flusher = undefined
+      this.#cache.flush(0, this.file.pageCount)
+    }, this.#flushMs)
+    this.#flusher.unref()
+  }
+}

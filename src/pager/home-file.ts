@@ -1,0 +1,195 @@
+import { Home } from '../coherence/home.js'
+import type { HomeEffects } from '../coherence/home-effects.js'
+import type { Access, Keep, Placing, Put, Returned, Share } from '../coherence/terms.js'
+import { kernel } from '../kernel/index.js'
+import { Descriptor } from '../transport/descriptor.js'
+import { Alarm } from './alarm.js'
+import { Demands } from './demands.js'
+import { type FaultHandler, PagedFile } from './paged-file.js'
+
+/** A far cache of a file, as its home speaks with it. */
+export interface FarNode {
+  readonly access: Access
+  /** `read` puts the content of some of the pages into a message. */
+  data(first: number, count: number, share: Share, read: ReadPages): void
+  grant(first: number, count: number): void
+  invalidate(first: number, count: number): void
+  recall(first: number, count: number, keep: Keep): void
+  /** It did not answer in time. */
+  silent(): void
+}
+
+/** Puts the content of pages into a buffer. */
+export type ReadPages = (first: number, count: number, into: Uint8Array, at: number) => void
+
+export interface HomeFileOptions {
+  readonly holdMs: number
+  /** Pages whose last writer is lost have the content again that they had before. */
+  rolledBack(first: number, count: number): void
+}
+
+/** How long a node may take to give pages back. */
+const answerTimeoutMs = 5_000
+
+/** The home of one file: carries out what the machine says of its pages. */
+export class HomeFile implements HomeEffects, FaultHandler {
+  readonly file: PagedFile
+  /** What pages contained before they were given away for writing. */
+  readonly asideFile: Descriptor
+  readonly #options: HomeFileOptions
+  readonly #home: Home
+  readonly #alarm: Alarm
+  readonly #nodes = new Map<number, { readonly node: FarNode; readonly demands: Demands }>()
+  /** The content that came with the event under way. */
+  #content: Uint8Array = new Uint8Array()
+  #buffer = new Uint8Array()
+  #lastNode = 0
+  readonly #read: ReadPages = (first, count, into, at) => this.file.read(first, count, into, at)
+
+  /** Takes one use of the descriptor. */
+  constructor(descriptor: Descriptor, options: HomeFileOptions) {
+    this.#options = options
+    this.file = new PagedFile(descriptor)
+    const { pageCount } = this.file
+    this.asideFile = new Descriptor(kernel.createFile(pageCount * kernel.pageSize))
+    this.#home = new Home({ pageCount, holdMs: options.holdMs }, this)
+    this.#alarm = new Alarm((first, count, now) => this.#home.elapsed(first, count, now))
+  }
+
+  get nodeCount(): number {
+    return this.#nodes.size
+  }
+
+  close(): void {
+    this.#alarm.close()
+    for (const { demands } of this.#nodes.values()) demands.close()
+    this.file.close()
+    this.asideFile.release()
+  }
+
+  join(node: FarNode): number {
+    this.#lastNode += 1
+    this.#home.join(this.#lastNode, node.access)
+    this.#nodes.set(this.#lastNode, { node, demands: new Demands(answerTimeoutMs, () => node.silent()) })
+    return this.#lastNode
+  }
+
+  accessOf(node: number): Access | undefined {
+    return this.#node(node)?.access
+  }
+
+  gone(node: number): void {
+    this.#nodes.get(node)?.demands.close()
+    this.#nodes.delete(node)
+    this.#home.gone(node, performance.now())
+  }
+
+  request(node: number, access: Access, first: number, count: number): void {
+    this.#home[access](node, first, count, performance.now())
+  }
+
+  invalidated(node: number, first: number, count: number): void {
+    this.#home.invalidated(node, first, count, performance.now())
+    this.#nodes.get(node)?.demands.met(count)
+  }
+
+  returned(node: number, first: number, count: number, returned: Returned, content: Uint8Array): void {
+    this.#content = content
+    this.#home.returned(node, first, count, returned, performance.now())
+    this.#nodes.get(node)?.demands.met(count)
+  }
+
+  put(node: number, first: number, count: number, put: Put, content: Uint8Array): void {
+    this.#content = content
+    this.#home.put(node, first, count, put)
+  }
+
+  dropped(node: number, first: number, count: number): void {
+    this.#home.dropped(node, first, count)
+  }
+
+  fault(page: number, access: Access): void {
+    this.#home.fault(page, access, performance.now())
+  }
+
+  /** Runs of pages that must be protected in a mapping that is added. */
+  forEachProtected(visit: (first: number, count: number) => void): void {
+    this.#home.forEachProtected(visit)
+  }
+
+  protect(first: number, count: number): void {
+    this.file.protect(first, count)
+  }
+
+  unprotect(first: number, count: number): void {
+    this.file.unprotect(first, count)
+  }
+
+  aside(first: number, count: number): void {
+    this.#copy(this.file.descriptor.number, this.asideFile.number, first, count)
+  }
+
+  updateAside(first: number, count: number, nth: number): void {
+    const { pageSize } = kernel
+    kernel.writeAt(this.asideFile.number, first * pageSize, this.#content, nth * pageSize, count * pageSize)
+  }
+
+  install(first: number, count: number, nth: number, placing: Placing): void {
+    if (placing === 'protected') this.file.protect(first, count)
+    this.file.write(first, count, this.#content, nth * kernel.pageSize)
+    this.#forgetAside(first, count)
+  }
+
+  restore(first: number, count: number, placing: Placing): void {
+    if (placing === 'protected') this.file.protect(first, count)
+    this.#copy(this.asideFile.number, this.file.descriptor.number, first, count)
+    this.#forgetAside(first, count)
+    this.#options.rolledBack(first, count)
+  }
+
+  data(node: number, first: number, count: number, share: Share): void {
+    this.#node(node)?.data(first, count, share, this.#read)
+  }
+
+  grant(node: number, first: number, count: number): void {
+    this.#node(node)?.grant(first, count)
+  }
+
+  take(first: number, count: number): void {
+    this.file.punch(first, count)
+  }
+
+  wake(first: number, count: number): void {
+    this.file.populate(first, count)
+    this.file.wake(first, count)
+  }
+
+  invalidate(node: number, first: number, count: number): void {
+    this.#nodes.get(node)?.demands.made(count)
+    this.#node(node)?.invalidate(first, count)
+  }
+
+  recall(node: number, first: number, count: number, keep: Keep): void {
+    this.#nodes.get(node)?.demands.made(count)
+    this.#node(node)?.recall(first, count, keep)
+  }
+
+  delay(first: number, count: number, untilMs: number): void {
+    this.#alarm.set(first, count, untilMs)
+  }
+
+  #node(node: number): FarNode | undefined {
+    return this.#nodes.get(node)?.node
+  }
+
+  #forgetAside(first: number, count: number): void {
+    kernel.punch(this.asideFile.number, first * kernel.pageSize, count * kernel.pageSize)
+  }
+
+  #copy(from: number, to: number, first: number, count: number): void {
+    const { pageSize } = kernel
+    if (this.#buffer.length < count * pageSize) this.#buffer = new Uint8Array(count * pageSize)
+    kernel.readAt(from, first * pageSize, this.#buffer, 0, count * pageSize)
+    kernel.writeAt(to, first * pageSize, this.#buffer, 0, count * pageSize)
+  }
+}

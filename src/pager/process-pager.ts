@@ -1,0 +1,106 @@
+import { kernel, type Poll } from '../kernel/index.js'
+import type { FaultHandler, PagedFile, PagedMapping } from './paged-file.js'
+
+/** Faults taken at once; the poll comes back for more after others had their turn. */
+const faultsPerTurn = 64
+
+const write = 1
+const isProtected = 2
+
+interface Entry {
+  readonly mapping: PagedMapping
+  readonly file: PagedFile
+  readonly handler: FaultHandler
+}
+
+const faults = new Float64Array(2 * faultsPerTurn)
+
+/** The userfaultfd of one process: finds out which page of which file each of its faults is about. */
+export class ProcessPager {
+  readonly #userfault: number
+  readonly #poll: Poll
+  /** By address; they do not overlap. */
+  #entries: Entry[] = []
+  #closed = false
+
+  /** Takes the userfaultfd. */
+  constructor(userfault: number) {
+    this.#userfault = userfault
+    this.#poll = kernel.poll(userfault, () => this.#turn())
+    this.#poll.start(1)
+  }
+
+  /**
+   * Memory of the process shows a file from now on. What was mapped there before is mapped there no
+   * more.
+   */
+  add(
+    file: PagedFile,
+    handler: FaultHandler,
+    where: { address: number; length: number; fileOffset: number },
+  ): PagedMapping {
+    const mapping = { userfault: this.#userfault, ...where }
+    this.#drop((entry) => overlaps(entry.mapping, mapping))
+    this.#entries.splice(this.#indexAfter(mapping.address), 0, { mapping, file, handler })
+    file.addMapping(mapping)
+    return mapping
+  }
+
+  /** Forgets a file's mappings. */
+  remove(file: PagedFile): void {
+    this.#drop((entry) => entry.file === file)
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#drop(() => true)
+    this.#poll.close()
+    kernel.close(this.#userfault)
+  }
+
+  #drop(unwanted: (entry: Entry) => boolean): void {
+    this.#entries = this.#entries.filter((entry) => {
+      if (!unwanted(entry)) return true
+      entry.file.removeMapping(entry.mapping)
+      return false
+    })
+  }
+
+  /** Where the first mapping above an address is, or would be. */
+  #indexAfter(address: number): number {
+    let low = 0
+    let high = this.#entries.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#entries[middle] as Entry).mapping.address <= address) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  #turn(): void {
+    let count: number
+    try {
+      count = kernel.faults(this.#userfault, faults)
+    } catch {
+      // The process is gone.
+      return this.close()
+    }
+    for (let i = 0; i < count && !this.#closed; i += 1) {
+      this.#fault(faults[2 * i] as number, faults[2 * i + 1] as number)
+    }
+  }
+
+  #fault(address: number, kind: number): void {
+    const entry = this.#entries[this.#indexAfter(address) - 1]
+    if (entry === undefined || address >= entry.mapping.address + entry.mapping.length) return
+    const { mapping, handler } = entry
+    const page = Math.floor((address - mapping.address + mapping.fileOffset) / kernel.pageSize)
+    handler.fault(page, (kind & write) !== 0 ? 'write' : 'read', (kind & isProtected) === 0)
+  }
+}
+
+function overlaps(a: PagedMapping, b: PagedMapping): boolean {
+  return a.address < b.address + b.length && b.address < a.address + a.length
+}

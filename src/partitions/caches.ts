@@ -1,0 +1,150 @@
+import type { Access, Keep, Put, Returned, Share } from '../coherence/terms.js'
+import { XpmemError } from '../errors.js'
+import { kernel } from '../kernel/index.js'
+import { CacheFile, type FarHome } from '../pager/cache-file.js'
+import type { ReadPages } from '../pager/home-file.js'
+import { holdMs } from '../pager/homes.js'
+import { keep, put, returned, share } from '../wire/xpc-schema.js'
+import type { XpcMessage } from '../xpc/connection.js'
+import { eachPart, Way } from './nodes.js'
+import type { Peer } from './peer.js'
+
+/** Messages about pages that a home sends. */
+export type HomeMessage = XpcMessage<'data' | 'grant' | 'invalidate' | 'recall'>
+
+const homeMessages: ReadonlySet<string> = new Set(['data', 'grant', 'invalidate', 'recall'])
+
+export function isHomeMessage(message: XpcMessage): message is HomeMessage {
+  return homeMessages.has(message.name)
+}
+
+/** The home of a file in another partition. */
+class LinkHome implements FarHome {
+  readonly #peer: Peer
+  readonly #file: number
+  readonly #cache: number
+
+  constructor(peer: Peer, file: number, cache: number) {
+    this.#peer = peer
+    this.#file = file
+    this.#cache = cache
+  }
+
+  request(access: Access, first: number, count: number): void {
+    eachPart(first, count, (from, some) => this.#peer.link.send(access, 0, this.#pages(from, some)))
+  }
+
+  returned(first: number, count: number, way: Returned, read: ReadPages): void {
+    const bytes = way === 'content' ? kernel.pageSize : 0
+    eachPart(first, count, (from, some) => {
+      const input = { ...this.#pages(from, some), way: returned[way] }
+      if (bytes > 0) this.#peer.counters.pagesOut += some
+      this.#peer.link.sendFilled('returned', input, some * bytes, (into, at) => {
+        if (bytes > 0) read(from, some, into, at)
+      })
+    })
+  }
+
+  invalidated(first: number, count: number): void {
+    this.#peer.link.send('invalidated', 0, this.#pages(first, count))
+  }
+
+  put(first: number, count: number, way: Put, read: ReadPages): void {
+    eachPart(first, count, (from, some) => {
+      const input = { ...this.#pages(from, some), way: put[way] }
+      this.#peer.counters.pagesOut += some
+      this.#peer.link.sendFilled('put', input, some * kernel.pageSize, (into, at) => read(from, some, into, at))
+    })
+  }
+
+  dropped(first: number, count: number): void {
+    this.#peer.link.send('dropped', 0, this.#pages(first, count))
+  }
+
+  silent(): void {
+    const why = new XpmemError('ETIMEDOUT', 'xpc', 'it was asked for pages and did not give them')
+    void this.#peer.link.deactivate(why, true)
+  }
+
+  #pages(first: number, count: number) {
+    return { file: this.#file, cache: this.#cache, first, count }
+  }
+}
+
+/** A copy here of a file of a peer's. */
+export interface FarFile {
+  readonly cache: CacheFile
+  /** The permits, by their numbers here, that it was attached with. */
+  readonly users: Set<bigint>
+  readonly length: number
+}
+
+/** How often dirty pages are sent home. */
+const flushMs = 100
+
+/** The copies here of files of one peer's. */
+export class Caches {
+  readonly #peer: Peer
+  readonly #files = new Map<string, FarFile>()
+  readonly #close: (file: CacheFile) => void
+
+  /** `close`: what must end before a copy does. */
+  constructor(peer: Peer, close: (file: CacheFile) => void) {
+    this.#peer = peer
+    this.#close = close
+  }
+
+  /** The copy that has a number, for a permit. EPROTO if its home says another length than before. */
+  use(file: number, length: number, cache: number, apid: bigint): CacheFile {
+    const key = `${file}:${cache}`
+    let known = this.#files.get(key)
+    if (known === undefined) {
+      const home = new LinkHome(this.#peer, file, cache)
+      known = { cache: new CacheFile(home, { length, holdMs, flushMs }), users: new Set(), length }
+      this.#files.set(key, known)
+    } else if (known.length !== length) {
+      throw new XpmemError('EPROTO', 'attach', 'the file has another length than before')
+    }
+    known.users.add(apid)
+    return known.cache
+  }
+
+  /** Carries out a message about pages. Of a copy that has ended they come late and mean nothing. */
+  take(message: HomeMessage): void {
+    const { file, cache, first, count } = message
+    const known = this.#files.get(`${file}:${cache}`)?.cache
+    if (known === undefined) return
+    switch (message.name) {
+      case 'data':
+        if (message.bytes.length !== count * kernel.pageSize) {
+          throw new XpmemError('EPROTO', 'data', 'the content is not of those pages')
+        }
+        this.#peer.counters.pagesIn += count
+        return known.taken(first, count, new Way(message).of<Share>(share), message.bytes)
+      case 'grant':
+        return known.granted(first, count)
+      case 'invalidate':
+        return known.invalidate(first, count)
+      case 'recall':
+        return known.recall(first, count, new Way(message).of<Keep>(keep))
+    }
+  }
+
+  /** A permit has ended: what was attached with it alone is sent home and forgotten. */
+  release(apid: bigint): void {
+    for (const [key, { cache, users }] of this.#files) {
+      if (!users.delete(apid) || users.size > 0) continue
+      this.#files.delete(key)
+      cache.flush(0, cache.file.pageCount)
+      const [file, number] = key.split(':').map(Number) as [number, number]
+      this.#peer.link.send('leave', 0, { file, cache: number })
+      this.#close(cache)
+    }
+  }
+
+  /** The peer is gone: nothing more comes, and who waits is woken. */
+  close(): void {
+    for (const { cache } of this.#files.values()) this.#close(cache)
+    this.#files.clear()
+  }
+}

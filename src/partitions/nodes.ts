@@ -1,0 +1,196 @@
+import type { Access, Keep, Put, Returned, Share } from '../coherence/terms.js'
+import { XpmemError } from '../errors.js'
+import { kernel } from '../kernel/index.js'
+import type { FarNode, HomeFile, ReadPages } from '../pager/home-file.js'
+import type { PagedHome } from '../pager/homes.js'
+import { keep, maxPagesPerMessage, put, returned, share } from '../wire/xpc-schema.js'
+import type { XpcMessage } from '../xpc/connection.js'
+import type { Peer } from './peer.js'
+
+/** Pages of a file. */
+interface PageRange {
+  readonly first: number
+  readonly count: number
+}
+
+/** Messages about pages that a cache sends. */
+export type CacheMessage = XpcMessage<'read' | 'write' | 'invalidated' | 'returned' | 'put' | 'dropped'>
+
+const cacheMessages: ReadonlySet<string> = new Set(['read', 'write', 'invalidated', 'returned', 'put', 'dropped'])
+
+export function isCacheMessage(message: XpcMessage): message is CacheMessage {
+  return cacheMessages.has(message.name)
+}
+
+function malformed(message: XpcMessage, what: string): XpmemError {
+  return new XpmemError('EPROTO', message.name, what)
+}
+
+/** A cache of a peer's, as the home of a file speaks with it. */
+class LinkNode implements FarNode {
+  readonly access: Access
+  readonly #peer: Peer
+  readonly #file: number
+  readonly #cache: number
+
+  constructor(peer: Peer, file: number, cache: number, access: Access) {
+    this.#peer = peer
+    this.#file = file
+    this.#cache = cache
+    this.access = access
+  }
+
+  data(first: number, count: number, way: Share, read: ReadPages): void {
+    eachPart(first, count, (from, some) => {
+      const input = { ...this.#pages(from, some), way: share[way] }
+      this.#peer.counters.pagesOut += some
+      this.#peer.link.sendFilled('data', input, some * kernel.pageSize, (into, at) => read(from, some, into, at))
+    })
+  }
+
+  grant(first: number, count: number): void {
+    this.#peer.link.send('grant', 0, this.#pages(first, count))
+  }
+
+  invalidate(first: number, count: number): void {
+    this.#peer.link.send('invalidate', 0, this.#pages(first, count))
+  }
+
+  recall(first: number, count: number, way: Keep): void {
+    this.#peer.link.send('recall', 0, { ...this.#pages(first, count), way: keep[way] })
+  }
+
+  silent(): void {
+    const why = new XpmemError('ETIMEDOUT', 'xpc', 'it was asked to give pages back and did not')
+    void this.#peer.link.deactivate(why, true)
+  }
+
+  #pages(first: number, count: number) {
+    return { file: this.#file, cache: this.#cache, first, count }
+  }
+}
+
+/** Calls `take` with parts of a run that fit a message. */
+export function eachPart(first: number, count: number, take: (first: number, count: number) => void): void {
+  for (let done = 0; done < count; done += maxPagesPerMessage) {
+    take(first + done, Math.min(maxPagesPerMessage, count - done))
+  }
+}
+
+interface Node {
+  readonly home: HomeFile
+  readonly identity: string
+  readonly number: number
+  /** What it may ask for, sorted and apart. */
+  allowed: PageRange[]
+}
+
+/** The caches that one peer has of files of this partition. */
+export class Nodes {
+  readonly #peer: Peer
+  readonly #nodes = new Map<string, Node>()
+
+  constructor(peer: Peer) {
+    this.#peer = peer
+  }
+
+  /** A cache of the peer's may ask for pages of a file. */
+  allow({ home, number }: PagedHome, cache: number, access: Access, range: PageRange): void {
+    const key = `${number}:${cache}`
+    let node = this.#nodes.get(key)
+    if (node === undefined) {
+      const joined = home.join(new LinkNode(this.#peer, number, cache, access))
+      node = { home, identity: home.file.identity, number: joined, allowed: [] }
+      this.#nodes.set(key, node)
+    } else if (access === 'write' && home.accessOf(node.number) === 'read') {
+      throw new XpmemError('EPROTO', 'attach', 'a cache that reads cannot become one that writes')
+    }
+    node.allowed = joinedRanges([...node.allowed, range])
+  }
+
+  /** Carries out a message about pages. EPROTO for what breaks the protocol. */
+  take(message: CacheMessage): void {
+    const { file, cache, first, count } = message
+    const node = this.#nodes.get(`${file}:${cache}`)
+    if (node === undefined) throw malformed(message, 'the cache has nothing attached of that file')
+    const { home, number } = node
+    const way = new Way(message)
+    switch (message.name) {
+      case 'read':
+      case 'write':
+        if (!contains(node.allowed, message)) throw malformed(message, 'the pages are not of what is attached')
+        return home.request(number, message.name, first, count)
+      case 'invalidated':
+        return home.invalidated(number, first, count)
+      case 'returned':
+        return home.returned(
+          number,
+          first,
+          count,
+          way.of<Returned>(returned),
+          this.#content(message, way.of(returned) === 'content'),
+        )
+      case 'put':
+        return home.put(number, first, count, way.of<Put>(put), this.#content(message, true))
+      case 'dropped':
+        return home.dropped(number, first, count)
+    }
+  }
+
+  #content(message: XpcMessage<'returned' | 'put'>, expected: boolean): Uint8Array {
+    const { count, bytes } = message
+    if (bytes.length !== (expected ? count * kernel.pageSize : 0))
+      throw malformed(message, 'the content is not of those pages')
+    this.#peer.counters.pagesIn += expected ? count : 0
+    return bytes
+  }
+
+  /** A cache has nothing of a file any more. Gives the file's identity, if it had. */
+  leave(file: number, cache: number): string | undefined {
+    const key = `${file}:${cache}`
+    const node = this.#nodes.get(key)
+    this.#nodes.delete(key)
+    node?.home.gone(node.number)
+    return node?.identity
+  }
+
+  /** The peer is gone. Gives the files that it had caches of. */
+  close(): string[] {
+    const nodes = [...this.#nodes.values()]
+    this.#nodes.clear()
+    for (const { home, number } of nodes) home.gone(number)
+    return nodes.map(({ identity }) => identity)
+  }
+}
+
+/** The number of a message that says how. */
+export class Way {
+  readonly #message: XpcMessage & { readonly way: number }
+
+  constructor(message: XpcMessage & { readonly way: number }) {
+    this.#message = message
+  }
+
+  of<T extends string>(values: Readonly<Record<T, number>>): T {
+    const found = (Object.keys(values) as T[]).find((name) => values[name] === this.#message.way)
+    if (found === undefined) throw malformed(this.#message, `there is no way ${this.#message.way}`)
+    return found
+  }
+}
+
+function joinedRanges(ranges: PageRange[]): PageRange[] {
+  const result: PageRange[] = []
+  for (const range of ranges.sort((a, b) => a.first - b.first)) {
+    const last = result.at(-1)
+    if (last === undefined || last.first + last.count < range.first) result.push(range)
+    else {
+      const end = Math.max(last.first + last.count, range.first + range.count)
+      result[result.length - 1] = { first: last.first, count: end - last.first }
+    }
+  }
+  return result
+}
+
+function contains(ranges: readonly PageRange[], { first, count }: PageRange): boolean {
+  return ranges.some((range) => range.first <= first && first + count <= range.first + range.count)
+}
