@@ -36,6 +36,7 @@ export class XpcConnection {
   readonly #events: ConnectionEvents
   readonly #reader = new FrameReader()
   #closed = false
+  #holdingBack = false
   #bytesIn = 0
   #bytesOut = 0
 
@@ -89,8 +90,23 @@ export class XpcConnection {
     this.#write(frame)
   }
 
+  /**
+   * What is said while an event is handled leaves together, after all that the event does: a page is
+   * out of memory here before somebody else can have it.
+   */
+  #holdBack(): void {
+    if (this.#holdingBack) return
+    this.#holdingBack = true
+    this.#socket.cork()
+    process.nextTick(() => {
+      this.#holdingBack = false
+      this.#socket.uncork()
+    })
+  }
+
   #write(bytes: Uint8Array): void {
     this.#bytesOut += bytes.length
+    this.#holdBack()
     this.#socket.write(bytes)
     const waiting = this.#socket.writableLength
     if (waiting > maxWaitingBytes) {
