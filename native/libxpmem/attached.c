@@ -135,6 +135,29 @@ static int look(const struct range *range, const struct xm_grant_facts *facts,
     return 0;
 }
 
+struct announcement {
+    struct xm_msg_mapped message;
+    struct xm_row_mapping rows[64];
+};
+
+/* Has the service answer the faults of a fresh attachment where it must, before anybody uses it. */
+static int tell_paged(uint64_t address) {
+    struct announcement said;
+    size_t at = 0;
+    size_t count;
+    while ((count = xm_attachment_paged(address, &at, said.rows,
+                                        sizeof said.rows / sizeof *said.rows)) > 0) {
+        said.message = (struct xm_msg_mapped){{XM_CODE_MAPPED, 0, 0}};
+        struct xm_call call = {.message = &said,
+                               .length = XM_BYTES_MAPPED + count * XM_ROW_BYTES_MAPPING,
+                               .answer = XM_CODE_DONE};
+        int error = xm_session_call(&call);
+        if (error != 0)
+            return error;
+    }
+    return 0;
+}
+
 /* Maps the range; `extents` NULL: as the core has kept it. */
 static int map(const struct range *range, const struct xm_extents *extents, void **attached) {
     const char *keep = secure_getenv("XPMEM_OWNER_EXIT");
@@ -150,6 +173,10 @@ static int map(const struct range *range, const struct xm_extents *extents, void
                                         .extents = extents};
     uint64_t address;
     int error = xm_owner_attach(&request, &address);
+    if (error == 0 && (error = tell_paged(address)) != 0) {
+        (void)xm_owner_detach(&owner, address);
+        return error;
+    }
     if (error == 0)
         *attached = (void *)(uintptr_t)address;
     if (error == -EINVAL)
