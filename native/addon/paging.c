@@ -14,12 +14,20 @@
 /* Bits of a fault's kind. */
 #define FAULT_WRITE 1
 #define FAULT_PROTECTED 2
+/* No fault: memory was moved from there; the next pair says where to, and how much. */
+#define FAULT_MOVED 4
 
 static bool get_range(napi_env env, const napi_value *arguments, int *userfault, uint64_t *address,
                       uint64_t *length) {
     return xm_get_descriptor(env, arguments[0], userfault) &&
            xm_get_size(env, arguments[1], "address", address) &&
            xm_get_size(env, arguments[2], "length", length);
+}
+
+static void put(double *into, size_t *count, double first, double second) {
+    into[2 * *count] = first;
+    into[2 * *count + 1] = second;
+    ++*count;
 }
 
 static double kind_of(const struct uffd_msg *fault) {
@@ -40,20 +48,22 @@ static napi_value js_faults(napi_env env, napi_callback_info info) {
         !xm_ok(env, napi_get_typedarray_info(env, arguments[1], &type, &capacity, (void **)&into,
                                              NULL, NULL)))
         return NULL;
-    if (type != napi_float64_array || capacity < 2)
-        return xm_misuse(env, "into must be a Float64Array of 2 numbers or more"), NULL;
+    if (type != napi_float64_array || capacity < 4)
+        return xm_misuse(env, "into must be a Float64Array of 4 numbers or more"), NULL;
     struct uffd_msg faults[MOST_FAULTS];
-    size_t most = capacity / 2 < MOST_FAULTS ? capacity / 2 : MOST_FAULTS;
+    /* An event may take two pairs. */
+    size_t most = capacity / 4 < MOST_FAULTS ? capacity / 4 : MOST_FAULTS;
     ssize_t length = read(userfault, faults, most * sizeof *faults);
     if (length < 0)
         return errno == EAGAIN || errno == EINTR ? xm_number(env, 0) : xm_throw(env, errno, "read");
     size_t count = 0;
     for (size_t i = 0; i < (size_t)length / sizeof *faults; i++) {
-        if (faults[i].event != UFFD_EVENT_PAGEFAULT)
-            continue;
-        into[2 * count] = (double)faults[i].arg.pagefault.address;
-        into[2 * count + 1] = kind_of(&faults[i]);
-        count++;
+        if (faults[i].event == UFFD_EVENT_REMAP) {
+            put(into, &count, (double)faults[i].arg.remap.from, FAULT_MOVED);
+            put(into, &count, (double)faults[i].arg.remap.to, (double)faults[i].arg.remap.len);
+        } else if (faults[i].event == UFFD_EVENT_PAGEFAULT) {
+            put(into, &count, (double)faults[i].arg.pagefault.address, kind_of(&faults[i]));
+        }
     }
     return xm_number(env, (double)count);
 }

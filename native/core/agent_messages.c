@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "copies.h"
 #include "lock.h"
 #include "table.h"
 #include "userfault.h"
@@ -118,25 +119,57 @@ static int serve_revoke(struct xm_agent *agent, const void *argument) {
                        xm_revoke(agent, message->segid, message->reason));
 }
 
-static int serve_arm(struct xm_agent *agent, const void *argument) {
-    const struct xm_msg_arm *message = argument;
-    struct {
-        struct xm_msg_armed message;
-        struct xm_row_mapping rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_ARMED) / XM_ROW_BYTES_MAPPING];
-    } *armed = (void *)agent->arena->sent;
-    uint32_t request = message->header.request;
-    dev_t device = (dev_t)message->device;
-    ino_t inode = (ino_t)message->inode;
-    armed->message = (struct xm_msg_armed){{XM_CODE_ARMED, 0, request}};
-    int aside = agent->descriptor_count == 0 ? -1 : agent->descriptors[--agent->descriptor_count];
-    xm_lock();
-    ssize_t count = xm_pager_arm(&agent->pager, device, inode, aside, armed->rows,
-                                 sizeof armed->rows / sizeof *armed->rows);
-    xm_unlock();
+/* What is registered of a file, as the agent tells it. */
+struct mapped_answer {
+    struct xm_msg_armed message;
+    struct xm_row_mapping rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_ARMED) / XM_ROW_BYTES_MAPPING];
+};
+#define MOST_MAPPED                                                                                \
+    (sizeof((struct mapped_answer *)0)->rows / sizeof *((struct mapped_answer *)0)->rows)
+
+static struct mapped_answer *begin_mapped(struct xm_agent *agent, uint32_t request) {
+    struct mapped_answer *answer = (void *)agent->arena->sent;
+    answer->message = (struct xm_msg_armed){{XM_CODE_ARMED, 0, request}};
+    return answer;
+}
+
+static int send_mapped(struct xm_agent *agent, uint32_t request, ssize_t count) {
     if (count < 0)
         return send_failure(agent, request, (int)count, NULL);
-    return xm_agent_send(agent, armed, XM_BYTES_ARMED + (size_t)count * XM_ROW_BYTES_MAPPING,
+    return xm_agent_send(agent, agent->arena->sent,
+                         XM_BYTES_ARMED + (size_t)count * XM_ROW_BYTES_MAPPING,
                          &agent->pager.userfault, 1);
+}
+
+/* The descriptor that came with a message, or -1; the caller's now. */
+static int take_descriptor(struct xm_agent *agent) {
+    return agent->descriptor_count == 0 ? -1 : agent->descriptors[--agent->descriptor_count];
+}
+
+static int serve_arm(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_arm *message = argument;
+    uint32_t request = message->header.request;
+    struct mapped_answer *answer = begin_mapped(agent, request);
+    xm_lock();
+    ssize_t count = xm_pager_arm(&agent->pager, (dev_t)message->device, (ino_t)message->inode,
+                                 take_descriptor(agent), answer->rows, MOST_MAPPED);
+    xm_unlock();
+    return send_mapped(agent, request, count);
+}
+
+static int serve_copy(struct xm_agent *agent, const void *argument) {
+    const struct xm_msg_copy *message = argument;
+    uint32_t request = message->header.request;
+    struct mapped_answer *answer = begin_mapped(agent, request);
+    int copy = take_descriptor(agent);
+    if (copy < 0)
+        return -EPROTO;
+    xm_lock();
+    ssize_t count = xm_copies_show(&agent->pager, (dev_t)message->device, (ino_t)message->inode,
+                                   copy, answer->rows, MOST_MAPPED);
+    xm_unlock();
+    close(copy);
+    return send_mapped(agent, request, count);
 }
 
 static int serve_disarm(struct xm_agent *agent, const void *argument) {
@@ -187,6 +220,7 @@ int xm_agent_serve(struct xm_agent *agent, size_t length) {
         {XM_CODE_MOVE, XM_BYTES_MOVE, serve_move},
         {XM_CODE_ARM, XM_BYTES_ARM, serve_arm},
         {XM_CODE_DISARM, XM_BYTES_DISARM, serve_disarm},
+        {XM_CODE_COPY, XM_BYTES_COPY, serve_copy},
         {XM_CODE_REPORT, XM_BYTES_REPORT, serve_report},
         {XM_CODE_TRIM, XM_BYTES_TRIM, serve_trim},
     };

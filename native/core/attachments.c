@@ -243,6 +243,11 @@ static int each_part(const struct xm_attachment *attachment, xm_part_function fu
     return function(attachment, attachment->span.address, attachment->span.length, context);
 }
 
+int xm_attachment_parts(const struct xm_attachment *attachment, xm_part_function function,
+                        void *context) {
+    return each_part(attachment, function, context);
+}
+
 bool xm_attachments_touch(uint64_t address, uint64_t length) {
     return xm_span_overlap(&index_by_address, address, length) != NULL;
 }

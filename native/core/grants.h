@@ -3,6 +3,7 @@
 #ifndef XM_GRANTS_H
 #define XM_GRANTS_H
 
+#include "still_mapped.h"
 #include "table.h"
 
 struct xm_grant {
@@ -31,6 +32,9 @@ size_t xm_grants_after(const void *agent, uint64_t apid);
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason);
 /* Takes away what a program moved out of its attachments of a permit. 0 or a negative errno. */
 int xm_attachments_cover_strays(const struct xm_grant *grant);
+/* Calls a function for each part of an attachment that is mapped, as far as can be told. */
+int xm_attachment_parts(const struct xm_attachment *attachment, xm_part_function function,
+                        void *context);
 /* Drops all attachments without touching memory. */
 void xm_attachments_forget(void);
 

@@ -57,7 +57,9 @@ static struct xm_paged_file *find(const struct xm_pager *pager, dev_t device, in
 
 static int open_userfault(struct xm_pager *pager) {
     struct xm_userfault_ability ability;
-    uint64_t needed = XM_FEATURE_MISSING_SHMEM | XM_FEATURE_WP_PRIVATE | XM_FEATURE_WP_SHMEM;
+    /* Memory that is moved stays registered, and the service is told where it is. */
+    uint64_t needed = XM_FEATURE_MISSING_SHMEM | XM_FEATURE_WP_PRIVATE | XM_FEATURE_WP_SHMEM |
+                      XM_FEATURE_EVENT_REMAP;
     if (pager->userfault >= 0)
         return 0;
     xm_userfault_query(&ability);

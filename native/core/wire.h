@@ -62,6 +62,7 @@
 #define XM_CODE_ARM 51
 #define XM_CODE_ARMED 52
 #define XM_CODE_DISARM 53
+#define XM_CODE_COPY 59
 #define XM_CODE_REPORT 54
 #define XM_CODE_HOLDINGS 55
 #define XM_CODE_TRIM 57
@@ -427,6 +428,16 @@ _Static_assert(sizeof(struct xm_msg_disarm) >= 24 && sizeof(struct xm_msg_disarm
 _Static_assert(offsetof(struct xm_msg_disarm, device) == 8, "disarm.device");
 _Static_assert(offsetof(struct xm_msg_disarm, inode) == 16, "disarm.inode");
 #define XM_BYTES_DISARM 24
+
+struct xm_msg_copy {
+    struct xm_header header;
+    uint64_t device;
+    uint64_t inode;
+};
+_Static_assert(sizeof(struct xm_msg_copy) >= 24 && sizeof(struct xm_msg_copy) < 32, "copy");
+_Static_assert(offsetof(struct xm_msg_copy, device) == 8, "copy.device");
+_Static_assert(offsetof(struct xm_msg_copy, inode) == 16, "copy.inode");
+#define XM_BYTES_COPY 24
 
 struct xm_msg_report {
     struct xm_header header;

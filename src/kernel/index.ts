@@ -218,7 +218,8 @@ export interface Kernel {
   // Paging. Addresses are numbers here: none of user space has more than 53 bits.
   /**
    * Reads faults that wait, without waiting: pairs of address and kind (1: a store; 2: the page is
-   * there but write-protected). How many.
+   * there but write-protected; 4: memory was moved from there, and the next pair says where to and how
+   * many bytes). How many pairs.
    */
   faults(userfault: number, into: Float64Array): number
   /**

@@ -1,7 +1,8 @@
-import { XpmemError } from '../errors.js'
+import type { Access } from '../coherence/terms.js'
 import type { Groups, ThreadGroup } from '../service/groups.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import { HomeFile } from './home-file.js'
+import { LocalCopy } from './local-copy.js'
 import type { Pagers } from './pagers.js'
 
 export interface HomesContext {
@@ -22,8 +23,10 @@ export interface PagedHome {
 export const holdMs = 0.2
 
 interface Entry extends PagedHome {
+  /** What processes that only read have instead of the file. */
+  readonly copies: Map<ThreadGroup, { readonly copy: LocalCopy; shown: boolean }>
   /** Resolves when every process's mappings are armed. */
-  readonly ready: Promise<void>
+  ready: Promise<void>
 }
 
 /** The files of this partition that others use. */
@@ -44,23 +47,41 @@ export class Homes {
   }
 
   /** Whether a process may be given a descriptor of a file at once. */
-  isReadyFor(group: ThreadGroup, identity: string): boolean {
+  isReadyFor(group: ThreadGroup, identity: string, access: Access): boolean {
     const entry = this.#entries.get(identity)
-    return entry === undefined || this.#context.pagers.isArmed(group, entry.home.file)
+    if (entry === undefined) return true
+    if (access === 'read') return entry.copies.get(group)?.shown === true
+    return this.#context.pagers.isArmed(group, entry.home.file)
   }
 
   /** Sees to it that it may. */
-  async armFor(group: ThreadGroup, identity: string): Promise<void> {
+  async armFor(group: ThreadGroup, identity: string, access: Access): Promise<void> {
     const entry = this.#entries.get(identity)
-    if (entry === undefined) return
+    if (entry === undefined || this.isReadyFor(group, identity, access)) return
     await entry.ready
-    if (!this.#context.pagers.isArmed(group, entry.home.file)) await this.#arm(entry.home, group)
+    if (access === 'read') await this.#showCopy(entry, group)
+    else await this.#arm(entry, group)
+  }
+
+  /** What a process that only reads has in the place of a file. */
+  copyFor(group: ThreadGroup, identity: string): Descriptor | undefined {
+    return this.#entries.get(identity)?.copies.get(group)?.copy.cache.file.descriptor
+  }
+
+  /** The process is gone. */
+  forget(group: ThreadGroup): void {
+    for (const { copies } of this.#entries.values()) {
+      copies.get(group)?.copy.close()
+      copies.delete(group)
+    }
   }
 
   /** Ends the paging of a file that no other partition uses any more. */
   async closeIfUnused(identity: string): Promise<void> {
     const entry = this.#entries.get(identity)
-    if (entry === undefined || entry.home.nodeCount > 0) return
+    if (entry === undefined || entry.home.nodeCount > entry.copies.size) return
+    // Copies stay: whoever has one would have to be given the file again.
+    if (entry.copies.size > 0) return
     this.#entries.delete(identity)
     const { groups, pagers } = this.#context
     const armed = pagers.groupsWith(entry.home.file).flatMap((group) => groups.get(group) ?? [])
@@ -69,7 +90,10 @@ export class Homes {
   }
 
   close(): void {
-    for (const { home } of this.#entries.values()) home.close()
+    for (const { home, copies } of this.#entries.values()) {
+      for (const { copy } of copies.values()) copy.close()
+      home.close()
+    }
     this.#entries.clear()
   }
 
@@ -77,31 +101,42 @@ export class Homes {
     const rolledBack = (first: number, count: number) => this.#context.rolledBack(identity, first, count)
     const home = new HomeFile(descriptor.retain(), { holdMs, rolledBack })
     this.#lastNumber += 1
-    const entry = { number: this.#lastNumber, home, ready: this.#armAll(identity, home) }
+    const entry: Entry = { number: this.#lastNumber, home, copies: new Map(), ready: Promise.resolve() }
+    entry.ready = this.#armAll(identity, entry)
     this.#entries.set(identity, entry)
     return entry
   }
 
-  async #armAll(identity: string, home: HomeFile): Promise<void> {
+  async #armAll(identity: string, entry: Entry): Promise<void> {
     try {
       // Known as paged before it is asked who uses it, so that who comes later arms itself.
       await Promise.resolve()
-      await Promise.all([...this.#context.usersOf(identity)].map((group) => this.#arm(home, group)))
+      await Promise.all([...this.#context.usersOf(identity)].map((group) => this.#arm(entry, group)))
     } catch (error) {
       this.#entries.delete(identity)
-      home.close()
+      entry.home.close()
       throw error
     }
   }
 
-  async #arm(home: HomeFile, group: ThreadGroup): Promise<void> {
+  async #arm(entry: Entry, group: ThreadGroup): Promise<void> {
+    const { home } = entry
     try {
       const readonly = await this.#context.pagers.arm(group, { file: home.file, handler: home }, home.asideFile)
-      if (readonly === 0) return
+      if (readonly > 0) await this.#showCopy(entry, group)
     } catch (error) {
-      if (group.gone) return
-      throw error
+      if (!group.gone) throw error
     }
-    throw new XpmemError('EBUSY', 'attach', `pid ${group.pid} of the home partition has the memory attached read-only`)
+  }
+
+  async #showCopy({ home, copies }: Entry, group: ThreadGroup): Promise<void> {
+    let known = copies.get(group)
+    if (known === undefined) {
+      known = { copy: new LocalCopy(home, { holdMs, flushMs: 0 }), shown: false }
+      copies.set(group, known)
+    }
+    const { cache } = known.copy
+    await this.#context.pagers.showCopy(group, home.file, { file: cache.file, handler: cache })
+    known.shown = true
   }
 }

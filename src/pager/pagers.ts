@@ -1,5 +1,6 @@
 import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
+import type { AgentAnswer, AgentLink } from '../service/agent-link.js'
 import type { ThreadGroup } from '../service/groups.js'
 import type { GroupId } from '../service/registry.js'
 import type { Descriptor } from '../transport/descriptor.js'
@@ -43,11 +44,19 @@ export class Pagers {
    * they are read-only. Rejects with ENOTSUP where there is no userfaultfd, ETIMEDOUT, or ESRCH.
    */
   async arm(group: ThreadGroup, { file, handler }: Armed, aside?: Descriptor): Promise<number> {
+    const agent = await this.#agentOf(group)
+    const sent = aside === undefined ? [] : [aside]
+    const answer = await agent.request('arm', numbersOf(file), this.#agentTimeoutMs, sent)
+    return this.#take(group, { file, handler }, answer)
+  }
+
+  async #agentOf(group: ThreadGroup): Promise<AgentLink> {
     const agent = await group.agentWithin(this.#agentTimeoutMs)
     if (agent === undefined) throw new XpmemError('ESRCH', 'attach', `pid ${group.pid} has no agent here`)
-    const [device, inode] = file.identity.split(':').map(BigInt) as [bigint, bigint]
-    const sent = aside === undefined ? [] : [aside]
-    const { message, descriptors } = await agent.request('arm', { device, inode }, this.#agentTimeoutMs, sent)
+    return agent
+  }
+
+  #take(group: ThreadGroup, armed: Armed, { message, descriptors }: AgentAnswer): number {
     if (message.name !== 'armed' || descriptors.length !== 1 || group.gone) {
       closeAll(descriptors)
       throw malformed('the agent did not say what it has armed')
@@ -55,19 +64,29 @@ export class Pagers {
     const process = this.#processOf(group)
     if (process.pager === undefined) process.pager = new ProcessPager(descriptors[0] as number)
     else closeAll(descriptors)
-    process.armed.set(file.identity, { file, handler })
+    process.armed.set(armed.file.identity, armed)
     const writable = message.rows.filter(({ flags }) => (flags & mappingFlag.readonly) === 0)
     this.#add(process, writable)
     return message.rows.length - writable.length
+  }
+
+  /**
+   * Has the process's agent show a copy in the place of its read-only attachments of a file, armed.
+   * Rejects as `arm`.
+   */
+  async showCopy(group: ThreadGroup, file: PagedFile, copy: Armed): Promise<void> {
+    const agent = await this.#agentOf(group)
+    const sent = [copy.file.descriptor]
+    this.#take(group, copy, await agent.request('copy', numbersOf(file), this.#agentTimeoutMs, sent))
   }
 
   /** Has the process's agent end that. */
   async disarm(group: ThreadGroup, file: PagedFile): Promise<void> {
     const process = this.#processes.get(group.id)
     if (!process?.armed.delete(file.identity)) return
-    const [device, inode] = file.identity.split(':').map(BigInt) as [bigint, bigint]
     try {
-      const { descriptors } = (await group.agent?.request('disarm', { device, inode }, this.#agentTimeoutMs)) ?? {}
+      const answer = await group.agent?.request('disarm', numbersOf(file), this.#agentTimeoutMs)
+      const { descriptors } = answer ?? {}
       closeAll(descriptors ?? [])
     } catch {
       // An agent that is gone has ended it by itself.
@@ -114,6 +133,12 @@ export class Pagers {
       handler.forEachProtected((first, count) => file.protectIn(mapping, first, count))
     }
   }
+}
+
+/** As fstat(2) tells a file. */
+function numbersOf({ identity }: PagedFile): { device: bigint; inode: bigint } {
+  const [device, inode] = identity.split(':').map(BigInt) as [bigint, bigint]
+  return { device, inode }
 }
 
 function checkRow(process: Process, { address, length, fileOffset, device, inode }: Row<'mapping'>): Armed {

@@ -6,6 +6,7 @@ const faultsPerTurn = 64
 
 const write = 1
 const isProtected = 2
+const moved = 4
 
 interface Entry {
   readonly mapping: PagedMapping
@@ -13,7 +14,7 @@ interface Entry {
   readonly handler: FaultHandler
 }
 
-const faults = new Float64Array(2 * faultsPerTurn)
+const faults = new Float64Array(4 * faultsPerTurn)
 
 /** The userfaultfd of one process: finds out which page of which file each of its faults is about. */
 export class ProcessPager {
@@ -88,7 +89,24 @@ export class ProcessPager {
       return this.close()
     }
     for (let i = 0; i < count && !this.#closed; i += 1) {
-      this.#fault(faults[2 * i] as number, faults[2 * i + 1] as number)
+      const [address, kind] = [faults[2 * i] as number, faults[2 * i + 1] as number]
+      if (kind !== moved) this.#fault(address, kind)
+      else {
+        i += 1
+        this.#moved(address, faults[2 * i] as number, faults[2 * i + 1] as number)
+      }
+    }
+  }
+
+  /** The process has moved memory: what is registered of it stays so. */
+  #moved(from: number, to: number, length: number): void {
+    const range = { address: from, length }
+    const parts = this.#entries.filter(({ mapping }) => overlaps(mapping, range))
+    for (const { mapping, file, handler } of parts) {
+      const start = Math.max(mapping.address, from)
+      const end = Math.min(mapping.address + mapping.length, from + length)
+      const fileOffset = mapping.fileOffset + (start - mapping.address)
+      this.add(file, handler, { address: to + (start - from), length: end - start, fileOffset })
     }
   }
 
@@ -101,6 +119,11 @@ export class ProcessPager {
   }
 }
 
-function overlaps(a: PagedMapping, b: PagedMapping): boolean {
+interface AddressRange {
+  readonly address: number
+  readonly length: number
+}
+
+function overlaps(a: AddressRange, b: AddressRange): boolean {
   return a.address < b.address + b.length && b.address < a.address + a.length
 }

@@ -279,8 +279,8 @@ export class Requests {
     const { partitions } = this.#context
     if (partitions.isImported(message.apid)) return this.#attachFar(client, message)
     try {
-      const { segment, memory } = this.#attachable(client, message)
-      const ready = client.group.agent !== undefined && this.#isReady(client, segment, memory, rangeOf(message))
+      const { permit, segment, memory } = this.#attachable(client, message)
+      const ready = client.group.agent !== undefined && this.#isReady(client, permit, segment, memory, rangeOf(message))
       if (!ready) return this.#attachLater(client, message, segment, memory)
       this.#sendExtents(client, message)
     } catch (error) {
@@ -314,11 +314,11 @@ export class Requests {
   }
 
   /** Whether nothing has to be waited for before extents can be told. */
-  #isReady(client: Client, segment: Segment, memory: SegmentMemory, range: Range): boolean {
+  #isReady(client: Client, permit: Permit, segment: Segment, memory: SegmentMemory, range: Range): boolean {
     const { groups, homes } = this.#context
     return (
       isCurrent(segment, memory, range, groups) &&
-      memory.files(range).every(({ identity }) => homes.isReadyFor(client.group, identity))
+      memory.files(range).every(({ identity }) => homes.isReadyFor(client.group, identity, accessOf(permit.access)))
     )
   }
 
@@ -341,7 +341,10 @@ export class Requests {
       const range = rangeOf(message)
       await ensureShared(segment, memory, range, this.#context)
       if (!memory.stable) this.#context.shared()
-      for (const { identity } of memory.files(range)) await this.#context.homes.armFor(client.group, identity)
+      const { access: allowed } = this.#context.registry.permit(client.group.id, message.apid, 'attach')
+      for (const { identity } of memory.files(range)) {
+        await this.#context.homes.armFor(client.group, identity, accessOf(allowed))
+      }
       this.#sendExtents(client, message)
     } catch (error) {
       this.#sendFailure(client, message, error)
@@ -366,7 +369,12 @@ export class Requests {
     const { permit, segment, memory } = this.#attachable(client, message)
     if (client.group.gone) return
     const { offset, length } = message
-    const { rows, descriptors } = memory.answer(offset, length, { access: permit.access, bus: wantsBus(message) })
+    const { homes } = this.#context
+    const { rows, descriptors } = memory.answer(offset, length, {
+      access: permit.access,
+      bus: wantsBus(message),
+      copyOf: (identity) => (permit.access === access.read ? homes.copyFor(client.group, identity) : undefined),
+    })
     this.#context.registry.hold(client.group.id, segment.segid, permit.apid)
     client.channel.send('extents', message.request, { rows }, descriptors)
   }
@@ -408,6 +416,10 @@ export class Requests {
     const memoryOf = (segid: bigint) => memories.get(segid)
     return reply('listing', listingPage(registry, groups, memoryOf, client.listing as Holdings, message.cursor))
   }
+}
+
+function accessOf(allowed: number): 'read' | 'write' {
+  return allowed === access.readwrite ? 'write' : 'read'
 }
 
 function wantsBus(message: Message & { name: 'attach' }): boolean {

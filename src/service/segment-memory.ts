@@ -2,7 +2,7 @@ import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 import { closeAll, Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
-import { access, hole, maxDescriptors } from '../wire/schema.js'
+import { access, extentFlag, hole, maxDescriptors } from '../wire/schema.js'
 import type { MemoryAllowance } from './allowance.js'
 import { type Extent, ExtentMap, noFile } from './extents.js'
 import type { Part } from './verify.js'
@@ -72,6 +72,8 @@ export interface Wanted {
   readonly access: number
   /** Memory that raises SIGBUS is welcome. */
   readonly bus: boolean
+  /** What is shown instead of a file, if anything: a copy of the process's own. */
+  copyOf(identity: string): Descriptor | undefined
 }
 
 /** What an owner was asked for, in bytes of its segment. */
@@ -260,9 +262,11 @@ export class SegmentMemory {
       const fileOffset = extent.file === noFile ? 0 : extent.fileOffset
       rows.push({ offset: extent.offset, length: extent.length, fileOffset, descriptor, flags: 0 })
     }
-    const descriptors = files.map((file) => {
+    const copies = files.map((file) => wanted.copyOf((this.#files[file] as SharedFile).identity))
+    for (const row of rows) if (copies[row.descriptor] !== undefined) row.flags = extentFlag.copy
+    const descriptors = files.map((file, index) => {
       const { readwrite, readonly } = this.#files[file] as SharedFile
-      return wanted.access === access.readwrite ? readwrite : readonly
+      return copies[index] ?? (wanted.access === access.readwrite ? readwrite : readonly)
     })
     return { rows, descriptors }
   }

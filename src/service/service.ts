@@ -397,9 +397,14 @@ export class Service implements ConnectionHost {
     this.#registry.leaveSession(connection.session)
     this.#partitions.releaseEnded()
     if (group.agent === undefined) this.#told.delete(group)
-    if (group.agent === undefined) this.#pagers.forget(group)
+    if (group.agent === undefined) this.#forgetPaging(group)
     this.#forgetIfIdle(group)
     this.#watchIdle()
+  }
+
+  #forgetPaging(group: ThreadGroup): void {
+    this.#homes.forget(group)
+    this.#pagers.forget(group)
   }
 
   #cutOff(group: ThreadGroup): void {

@@ -210,6 +210,12 @@ export const messages = {
   arm: { code: 51, fields: { device: 'u64', inode: 'u64' }, tail: 'none' },
   armed: { code: 52, fields: {}, tail: 'mapping' },
   disarm: { code: 53, fields: { device: 'u64', inode: 'u64' }, tail: 'none' },
+  /**
+   * Show the memfd that comes along, a copy which the service keeps coherent, in the place of all
+   * read-only attachments of this one, whose faults the kernel does not let be answered. Answered as
+   * arm.
+   */
+  copy: { code: 59, fields: { device: 'u64', inode: 'u64' }, tail: 'none' },
   report: { code: 54, fields: {}, tail: 'none' },
   holdings: { code: 55, fields: {}, tail: 'holding' },
   /** Let go of memfds that nothing in the process maps any more. */
