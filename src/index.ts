@@ -1,4 +1,4 @@
-export { Attachment, type AttachmentEvents, type RevocationReason } from './client/attachment.js'
+export { Attachment, type AttachmentEvents, type AttachmentStats, type RevocationReason } from './client/attachment.js'
 export { notify, wait } from './client/futex.js'
 export {
   type AllocateOptions,
@@ -7,6 +7,7 @@ export {
   type OpenOptions,
   Partition,
   type PartitionEvents,
+  type RolledBackRange,
 } from './client/partition.js'
 export { type Access, Permit } from './client/permit.js'
 export { Segment } from './client/segment.js'

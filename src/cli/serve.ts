@@ -4,7 +4,7 @@ import { alreadyServed } from '../client/start-service.js'
 import { XpmemError } from '../errors.js'
 import type { PartitionsOptions } from '../partitions/partitions.js'
 import { runtimePaths } from '../runtime-directory.js'
-import { Service } from '../service/service.js'
+import { defaultPaging, Service } from '../service/service.js'
 import {
   type Address,
   formatAddress,
@@ -24,6 +24,9 @@ interface ServeOptions extends PartitionOptions {
   readonly trust: readonly string[]
   readonly heartbeat: number
   readonly insecurePlaintext?: boolean
+  readonly cacheBytes: number
+  readonly flush: number
+  readonly hold: number
 }
 
 /** Milliseconds between two heartbeats at the least. */
@@ -63,6 +66,9 @@ export function serveCommand(): Command {
     .option('--peer <name[=host:port]>', 'a partition to speak with, where it listens (repeat)', parsePeers, [])
     .option('--trust <name>', 'a peer whose word on who asks is taken (repeat)', collect, [])
     .option('--heartbeat <ms>', 'between two signs of life; 5 without an answer end a link', parseHeartbeat, 1_000)
+    .option('--cache-bytes <n>', 'memory that copies of far pages may take', parseCount, defaultPaging.cacheBytes)
+    .option('--flush <ms>', 'how often changed pages are sent home', parseHeartbeat, defaultPaging.flushMs)
+    .option('--hold <us>', 'how long a page stays with who just got it', parseCount, defaultPaging.holdMs * 1_000)
     .option('--insecure-plaintext', 'speak with partitions on other machines unencrypted and unauthenticated')
     .action(async (options: ServeOptions) => {
       keepSmall()
@@ -79,6 +85,7 @@ export function serveCommand(): Command {
         paths,
         partitionId: options.id,
         partitions,
+        paging: { cacheBytes: options.cacheBytes, flushMs: options.flush, holdMs: options.hold / 1_000 },
         idleExitMs: options.idleExit === undefined ? undefined : options.idleExit * 1_000,
         onIdle: becameIdle,
       })

@@ -1,7 +1,11 @@
 import { EventEmitter } from 'node:events'
+import { asXpmemError, XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
+import type { Message, MessageInput } from '../wire/codec.js'
+import { access, type MessageName } from '../wire/schema.js'
 import { publish } from './diagnostics.js'
 import type { Permit } from './permit.js'
+import type { Session } from './session.js'
 
 /** Why an attachment was taken away: its segment was removed, its owner is gone, or the partition it comes from cannot be reached. */
 export type RevocationReason = 'removed' | 'owner-exit' | 'partition'
@@ -9,6 +13,19 @@ export type RevocationReason = 'removed' | 'owner-exit' | 'partition'
 export interface AttachmentEvents {
   /** The memory is no longer shared; `buffer.byteLength` is 0. Comes once, and not after `detach`. */
   revoked: [why: RevocationReason]
+}
+
+/** What paging has done for an attachment's memory. */
+export interface AttachmentStats {
+  /** How often threads waited for a page. */
+  readonly faults: number
+  /** Pages and bytes that came from their home, and that were sent there. */
+  readonly pagesIn: number
+  readonly pagesOut: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+  /** How long threads waited, all together. */
+  readonly waitedMs: number
 }
 
 const byBuffer = new WeakMap<ArrayBuffer, Attachment>()
@@ -29,11 +46,13 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
   /** Where it is mapped. */
   readonly address: bigint
   readonly #buffer: ArrayBuffer
+  readonly #send: Session['request']
   #state: 'attached' | 'detached' | 'revoked' = 'attached'
 
   /** For `Permit.attach`. */
-  constructor(permit: Permit, offset: number, length: number, buffer: ArrayBuffer) {
+  constructor(permit: Permit, offset: number, length: number, buffer: ArrayBuffer, send: Session['request']) {
     super()
+    this.#send = send
     this.permit = permit
     this.offset = offset
     this.length = length
@@ -70,6 +89,67 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
     kernel.detach(this.address)
     this.#state = 'detached'
     publish('detach', () => ({ segid: this.permit.segid, apid: this.permit.apid, offset: this.offset }))
+  }
+
+  /**
+   * Gets pages of another partition before they are used, for reading or writing; of a range in bytes
+   * from the start of the attachment, rounded to whole pages, all of it by default. Resolves when
+   * their home has been asked. Memory of this partition needs nothing of the kind.
+   */
+  async prefetch(offset = 0, length = this.length - offset, wanted: 'read' | 'write' = 'read'): Promise<void> {
+    if (wanted !== 'read' && wanted !== 'write') {
+      throw new XpmemError('EINVAL', 'prefetch', "pages are got for 'read' or 'write'")
+    }
+    const range = this.#range('prefetch', offset, length)
+    await this.#ask('prefetch', { ...range, access: wanted === 'read' ? access.read : access.readwrite })
+  }
+
+  /**
+   * Sends what was changed of another partition's memory home; resolves when it is there. Unasked
+   * that happens every 100 ms, which bounds what the end of this partition can take along.
+   */
+  async flush(): Promise<void> {
+    await this.#ask('flush', this.#range('flush', 0, this.length))
+  }
+
+  /**
+   * What was done so far to page the memory that the attachment shows, for all of this partition:
+   * zeros where it is this partition's own and no other uses it.
+   */
+  async stats(): Promise<AttachmentStats> {
+    const message = await this.#ask('stats', this.#range('stats', 0, this.length))
+    if (message.name !== 'counted') throw new Error(`the service answered stats with ${message.name}`)
+    const { faults, pagesIn, pagesOut, waitedMicros } = message
+    const { pageSize } = kernel
+    return {
+      faults,
+      pagesIn,
+      pagesOut,
+      bytesIn: pagesIn * pageSize,
+      bytesOut: pagesOut * pageSize,
+      waitedMs: waitedMicros / 1_000,
+    }
+  }
+
+  /** The pages that a range lies in, by address. */
+  #range(call: string, offset: number, length: number): { address: number; length: number } {
+    if (!this.attached) throw new XpmemError('ENOENT', call, 'the memory is not attached any more')
+    const inside = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length > 0
+    if (!inside || offset + length > this.length) {
+      throw new XpmemError('EINVAL', call, `a range lies within the ${this.length} bytes of the attachment`)
+    }
+    const { pageSize } = kernel
+    const start = Math.floor(offset / pageSize) * pageSize
+    const end = Math.ceil((offset + length) / pageSize) * pageSize
+    return { address: Number(this.address) + start, length: end - start }
+  }
+
+  async #ask<N extends MessageName>(name: N, input: MessageInput<N>): Promise<Message> {
+    try {
+      return (await this.#send(name, input)).message
+    } catch (error) {
+      throw asXpmemError(error, name)
+    }
   }
 
   /** For the partition: the mapping was taken away from outside. */

@@ -12,6 +12,7 @@ export const channels = {
   release: channel('xpmem:release'),
   remove: channel('xpmem:remove'),
   revoked: channel('xpmem:revoked'),
+  rolledBack: channel('xpmem:rolledBack'),
   disconnected: channel('xpmem:disconnected'),
   reconnected: channel('xpmem:reconnected'),
 }

@@ -62,6 +62,20 @@ export interface PartitionEvents {
    * why. It is as if it had been removed.
    */
   lost: [segid: SegmentId, why: XpmemError]
+  /**
+   * A partition that had pages of a segment of this thread's for writing is lost: they have the
+   * content again that they had when it got them, or when it last sent it.
+   */
+  rolledBack: [segid: SegmentId, ranges: readonly RolledBackRange[]]
+}
+
+/** A range of a segment that has earlier content again. */
+export interface RolledBackRange {
+  /** Bytes from the start of the segment. */
+  readonly offset: number
+  readonly length: number
+  /** How old that content is at the most. */
+  readonly ageMs: number
 }
 
 /** Offset, length, address, whether to keep it on the owner's exit, and what the service said, for `kernel.attach`. */
@@ -105,6 +119,10 @@ export class Partition extends EventEmitter<PartitionEvents> {
     session.on('disconnected', () => {
       publish('disconnected', () => ({ partition: paths.partition }))
       this.emit('disconnected')
+    })
+    session.on('rolledBack', ({ segid, rows }) => {
+      publish('rolledBack', () => ({ segid, ranges: rows }))
+      this.emit('rolledBack', segid as SegmentId, rows)
     })
     session.on('reconnected', () => {
       publish('reconnected', () => ({ partition: paths.partition }))
@@ -258,7 +276,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
     if (buffer === undefined) fail('EPROTO', 'attach', 'the service did not say where the range lies')
     await this.#calling('attach', () => tellPaged(this.#session.request, buffer))
     publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length: pages }))
-    return new Attachment(permit, offset, pages, buffer)
+    return new Attachment(permit, offset, pages, buffer, this.#session.request)
   }
 
   /** Maps the range if this process knows where it lies. */

@@ -34,6 +34,8 @@ export interface SessionOptions {
 interface SessionEvents {
   disconnected: []
   reconnected: []
+  /** What the service tells unasked. */
+  rolledBack: [message: Message & { name: 'rolledBack' }]
 }
 
 const firstRetryMs = 20
@@ -214,7 +216,7 @@ export class Session extends EventEmitter<SessionEvents> {
     const pending = this.#settle(message.request)
     if (pending === undefined) {
       closeAll(descriptors)
-      return this.#undo(message)
+      return this.#unasked(message)
     }
     if (message.name === 'extents') return pending.resolve({ message, descriptors })
     // Nothing else brings descriptors that anybody would take.
@@ -223,9 +225,10 @@ export class Session extends EventEmitter<SessionEvents> {
     pending.reject(new XpmemError(codeOf(message.errno), pending.name, message.text))
   }
 
-  /** An answer that comes after its caller was told ETIMEDOUT: what it gave is given back. */
-  #undo(message: Message): void {
+  /** News, or an answer that comes after its caller was told ETIMEDOUT: what that gave is given back. */
+  #unasked(message: Message): void {
     if (message.name === 'made') this.#channel?.send('remove', 0, { segid: message.segid })
+    else if (message.name === 'rolledBack') this.emit('rolledBack', message)
     else if (message.name === 'got') this.#channel?.send('release', 0, { apid: message.apid })
   }
 

@@ -21,6 +21,11 @@ export class Alarm {
     if (untilMs < this.#dueMs) this.#schedule(untilMs)
   }
 
+  /** Everything that waits has waited long enough. */
+  ringAll(): void {
+    for (const { first, count } of this.#entries.splice(0)) this.#elapsed(first, count, Number.POSITIVE_INFINITY)
+  }
+
   close(): void {
     clearTimeout(this.#timer)
     this.#entries = []

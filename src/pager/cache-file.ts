@@ -5,9 +5,10 @@ import type { Access, Keep, Placing, Put, Returned, Share } from '../coherence/t
 import { kernel } from '../kernel/index.js'
 import { Descriptor } from '../transport/descriptor.js'
 import { Alarm } from './alarm.js'
+import type { Budget, Evictable } from './budget.js'
 import { Demands } from './demands.js'
 import type { ReadPages } from './home-file.js'
-import { type FaultHandler, PagedFile } from './paged-file.js'
+import { type FaultHandler, PagedFile, type PagingStats } from './paged-file.js'
 
 /** The home of a file, as a cache speaks with it. `read` puts the content of some of the pages into a message. */
 export interface FarHome {
@@ -16,6 +17,8 @@ export interface FarHome {
   invalidated(first: number, count: number): void
   put(first: number, count: number, put: Put, read: ReadPages): void
   dropped(first: number, count: number): void
+  /** Resolves when it has seen all that was said to it before. */
+  sync(): Promise<void>
   /** It did not answer in time. */
   silent(): void
 }
@@ -25,20 +28,27 @@ export interface CacheFileOptions {
   readonly holdMs: number
   /** How often dirty pages are sent home. */
   readonly flushMs: number
+  readonly budget: Budget
 }
 
 /** How long home may take to give pages, for which it may have to ask others. */
 const answerTimeoutMs = 12_000
 
 /** This partition's copy of a file of another one: carries out what the machine says of its pages. */
-export class CacheFile implements CacheEffects, FaultHandler {
+export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly file: PagedFile
   readonly #home: FarHome
   readonly #cache: Cache
   readonly #ahead = new ReadAhead()
   readonly #alarm: Alarm
   readonly #demands: Demands
+  readonly #budget: Budget
   readonly #flushMs: number
+  /** Since when threads wait for a page. */
+  readonly #waiting = new Map<number, number>()
+  #waitedMs = 0
+  #lastFaultMs = 0
+  #pages = 0
   readonly #read: ReadPages = (first, count, into, at) => this.file.read(first, count, into, at)
   #flusher: NodeJS.Timeout | undefined
   /** The content that came with the event under way. */
@@ -51,10 +61,22 @@ export class CacheFile implements CacheEffects, FaultHandler {
     this.#alarm = new Alarm((first, count, now) => this.#cache.elapsed(first, count, now))
     this.#demands = new Demands(answerTimeoutMs, () => home.silent())
     this.#flushMs = options.flushMs
+    this.#budget = options.budget
+    this.#budget.add(this)
   }
 
-  get counters(): { readonly faults: number; readonly pagesIn: number; readonly pagesOut: number } {
-    return this.#cache.counters
+  get stats(): PagingStats {
+    return { ...this.#cache.counters, waitedMs: this.#waitedMs }
+  }
+
+  get lastFaultMs(): number {
+    return this.#lastFaultMs
+  }
+
+  /** Gives everything back, as nobody uses it any more. */
+  giveBack(): void {
+    this.#alarm.ringAll()
+    this.#cache.evict(this.file.pageCount, Number.POSITIVE_INFINITY)
   }
 
   /** Nothing more comes from home: whoever waits is woken. */
@@ -63,10 +85,13 @@ export class CacheFile implements CacheEffects, FaultHandler {
     this.#demands.close()
     clearTimeout(this.#flusher)
     this.#cache.ended()
+    this.#budget.remove(this, this.#pages)
     this.file.close()
   }
 
   fault(page: number, access: Access, isMissing: boolean): void {
+    this.#lastFaultMs = performance.now()
+    if (!this.#waiting.has(page)) this.#waiting.set(page, this.#lastFaultMs)
     this.#cache.fault(page, access, isMissing ? this.#ahead.next(page) : 0)
   }
 
@@ -91,12 +116,15 @@ export class CacheFile implements CacheEffects, FaultHandler {
     this.#cache.recall(first, count, keep, performance.now())
   }
 
-  flush(first: number, count: number): number {
-    return this.#cache.flush(first, count)
+  async flush(first: number, count: number): Promise<void> {
+    this.#cache.flush(first, count)
+    await this.#home.sync()
   }
 
-  prefetch(first: number, count: number, access: Access): void {
+  async prefetch(first: number, count: number, access: Access): Promise<void> {
+    this.#lastFaultMs = performance.now()
     this.#cache.prefetch(first, count, access)
+    await this.#home.sync()
   }
 
   evict(count: number): number {
@@ -115,6 +143,7 @@ export class CacheFile implements CacheEffects, FaultHandler {
   install(first: number, count: number, nth: number, placing: Placing): void {
     if (placing === 'protected') this.file.protect(first, count)
     this.file.write(first, count, this.#content, nth * kernel.pageSize)
+    this.#changed(count)
   }
 
   protect(first: number, count: number): void {
@@ -123,11 +152,13 @@ export class CacheFile implements CacheEffects, FaultHandler {
 
   unprotect(first: number, count: number): void {
     this.file.unprotect(first, count)
+    this.#waitedFor(first, count)
     this.#flushLater()
   }
 
   drop(first: number, count: number): void {
     this.file.punch(first, count)
+    this.#changed(-count)
   }
 
   sendReturned(first: number, count: number, returned: Returned): void {
@@ -148,10 +179,26 @@ export class CacheFile implements CacheEffects, FaultHandler {
 
   wake(first: number, count: number): void {
     this.file.wake(first, count)
+    this.#waitedFor(first, count)
   }
 
   delay(first: number, count: number, untilMs: number): void {
     this.#alarm.set(first, count, untilMs)
+  }
+
+  #changed(pages: number): void {
+    this.#pages += pages
+    this.#budget.changed(pages)
+  }
+
+  #waitedFor(first: number, count: number): void {
+    if (this.#waiting.size === 0) return
+    const now = performance.now()
+    for (const [page, since] of this.#waiting) {
+      if (page < first || page >= first + count) continue
+      this.#waitedMs += now - since
+      this.#waiting.delete(page)
+    }
   }
 
   /** Pages may be dirty from now on. */

@@ -3,9 +3,10 @@ import type { HomeEffects } from '../coherence/home-effects.js'
 import type { Access, Keep, Placing, Put, Returned, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
 import { Descriptor } from '../transport/descriptor.js'
+import { Ages } from './ages.js'
 import { Alarm } from './alarm.js'
 import { Demands } from './demands.js'
-import { type FaultHandler, PagedFile } from './paged-file.js'
+import { type FaultHandler, PagedFile, type PagingStats } from './paged-file.js'
 
 /** A far cache of a file, as its home speaks with it. */
 export interface FarNode {
@@ -24,8 +25,15 @@ export type ReadPages = (first: number, count: number, into: Uint8Array, at: num
 
 export interface HomeFileOptions {
   readonly holdMs: number
-  /** Pages whose last writer is lost have the content again that they had before. */
-  rolledBack(first: number, count: number): void
+  /** Pages have the content again that they had before their last writer, who is lost, got them or told of them. */
+  rolledBack(pages: readonly RolledBack[]): void
+}
+
+/** Pages whose last writer is lost, and how long ago their content was theirs at the most. */
+export interface RolledBack {
+  readonly first: number
+  readonly count: number
+  readonly ageMs: number
 }
 
 /** How long a node may take to give pages back. */
@@ -39,11 +47,16 @@ export class HomeFile implements HomeEffects, FaultHandler {
   readonly #options: HomeFileOptions
   readonly #home: Home
   readonly #alarm: Alarm
+  readonly #ages: Ages
+  readonly #rolledBack: RolledBack[] = []
   readonly #nodes = new Map<number, { readonly node: FarNode; readonly demands: Demands }>()
   /** The content that came with the event under way. */
   #content: Uint8Array = new Uint8Array()
   #buffer = new Uint8Array()
   #lastNode = 0
+  #faults = 0
+  #pagesIn = 0
+  #pagesOut = 0
   readonly #read: ReadPages = (first, count, into, at) => this.file.read(first, count, into, at)
 
   /** Takes one use of the descriptor. */
@@ -53,6 +66,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
     const { pageCount } = this.file
     this.asideFile = new Descriptor(kernel.createFile(pageCount * kernel.pageSize))
     this.#home = new Home({ pageCount, holdMs: options.holdMs }, this)
+    this.#ages = new Ages(pageCount)
     this.#alarm = new Alarm((first, count, now) => this.#home.elapsed(first, count, now))
   }
 
@@ -82,6 +96,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
     this.#nodes.get(node)?.demands.close()
     this.#nodes.delete(node)
     this.#home.gone(node, performance.now())
+    if (this.#rolledBack.length > 0) this.#options.rolledBack(this.#rolledBack.splice(0))
   }
 
   request(node: number, access: Access, first: number, count: number): void {
@@ -109,8 +124,20 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   fault(page: number, access: Access): void {
+    this.#faults += 1
     this.#home.fault(page, access, performance.now())
   }
+
+  get stats(): PagingStats {
+    return { faults: this.#faults, pagesIn: this.#pagesIn, pagesOut: this.#pagesOut, waitedMs: 0 }
+  }
+
+  async prefetch(first: number, count: number, access: Access): Promise<void> {
+    for (let page = first; page < first + count; page += 1) this.#home.fault(page, access, performance.now())
+  }
+
+  /** What is changed at home is there. */
+  async flush(): Promise<void> {}
 
   /** Runs of pages that must be protected in a mapping that is added. */
   forEachProtected(visit: (first: number, count: number) => void): void {
@@ -127,27 +154,31 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   aside(first: number, count: number): void {
     this.#copy(this.file.descriptor.number, this.asideFile.number, first, count)
+    this.#ages.set(first, count)
   }
 
   updateAside(first: number, count: number, nth: number): void {
     const { pageSize } = kernel
     kernel.writeAt(this.asideFile.number, first * pageSize, this.#content, nth * pageSize, count * pageSize)
+    this.#ages.set(first, count)
   }
 
   install(first: number, count: number, nth: number, placing: Placing): void {
     if (placing === 'protected') this.file.protect(first, count)
     this.file.write(first, count, this.#content, nth * kernel.pageSize)
+    this.#pagesIn += count
     this.#forgetAside(first, count)
   }
 
   restore(first: number, count: number, placing: Placing): void {
     if (placing === 'protected') this.file.protect(first, count)
     this.#copy(this.asideFile.number, this.file.descriptor.number, first, count)
+    this.#rolledBack.push(...this.#ages.of(first, count))
     this.#forgetAside(first, count)
-    this.#options.rolledBack(first, count)
   }
 
   data(node: number, first: number, count: number, share: Share): void {
+    this.#pagesOut += count
     this.#node(node)?.data(first, count, share, this.#read)
   }
 

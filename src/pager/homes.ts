@@ -1,7 +1,8 @@
 import type { Access } from '../coherence/terms.js'
 import type { Groups, ThreadGroup } from '../service/groups.js'
 import type { Descriptor } from '../transport/descriptor.js'
-import { HomeFile } from './home-file.js'
+import type { Budget } from './budget.js'
+import { HomeFile, type RolledBack } from './home-file.js'
 import { LocalCopy } from './local-copy.js'
 import type { Pagers } from './pagers.js'
 
@@ -10,7 +11,16 @@ export interface HomesContext {
   readonly pagers: Pagers
   /** Every process that has mapped some of the file, or may. */
   usersOf(identity: string): Iterable<ThreadGroup>
-  rolledBack(identity: string, first: number, count: number): void
+  rolledBack(identity: string, pages: readonly RolledBack[]): void
+}
+
+/** How pages are treated, at home and in copies. */
+export interface PagingOptions {
+  /** How long a page that a thread just got is kept before others get it. Milliseconds. */
+  readonly holdMs: number
+  /** How often dirty pages are sent home. */
+  readonly flushMs: number
+  readonly budget: Budget
 }
 
 /** What others know a paged file by, while it is paged. */
@@ -18,9 +28,6 @@ export interface PagedHome {
   readonly number: number
   readonly home: HomeFile
 }
-
-/** How long a page that a thread just got is kept before others get it. */
-export const holdMs = 0.2
 
 interface Entry extends PagedHome {
   /** What processes that only read have instead of the file. */
@@ -33,10 +40,12 @@ interface Entry extends PagedHome {
 export class Homes {
   readonly #context: HomesContext
   readonly #entries = new Map<string, Entry>()
+  readonly #options: PagingOptions
   #lastNumber = 0
 
-  constructor(context: HomesContext) {
+  constructor(context: HomesContext, options: PagingOptions) {
     this.#context = context
+    this.#options = options
   }
 
   /** The home of a file, ready for nodes: every mapping of it in this partition is armed. */
@@ -98,8 +107,8 @@ export class Homes {
   }
 
   #create(identity: string, descriptor: Descriptor): Entry {
-    const rolledBack = (first: number, count: number) => this.#context.rolledBack(identity, first, count)
-    const home = new HomeFile(descriptor.retain(), { holdMs, rolledBack })
+    const rolledBack = (pages: readonly RolledBack[]) => this.#context.rolledBack(identity, pages)
+    const home = new HomeFile(descriptor.retain(), { holdMs: this.#options.holdMs, rolledBack })
     this.#lastNumber += 1
     const entry: Entry = { number: this.#lastNumber, home, copies: new Map(), ready: Promise.resolve() }
     entry.ready = this.#armAll(identity, entry)
@@ -132,7 +141,7 @@ export class Homes {
   async #showCopy({ home, copies }: Entry, group: ThreadGroup): Promise<void> {
     let known = copies.get(group)
     if (known === undefined) {
-      known = { copy: new LocalCopy(home, { holdMs, flushMs: 0 }), shown: false }
+      known = { copy: new LocalCopy(home, this.#options), shown: false }
       copies.set(group, known)
     }
     const { cache } = known.copy

@@ -1,6 +1,6 @@
 import type { Access, Keep, Put, Returned, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
-import { CacheFile, type FarHome } from './cache-file.js'
+import { CacheFile, type CacheFileOptions, type FarHome } from './cache-file.js'
 import type { FarNode, HomeFile, ReadPages } from './home-file.js'
 
 /**
@@ -15,7 +15,7 @@ export class LocalCopy implements FarHome, FarNode {
   readonly #node: number
   #closed = false
 
-  constructor(home: HomeFile, options: { readonly holdMs: number; readonly flushMs: number }) {
+  constructor(home: HomeFile, options: Omit<CacheFileOptions, 'length'>) {
     this.#home = home
     this.cache = new CacheFile(this, { ...options, length: home.file.pageCount * kernel.pageSize })
     this.#node = home.join(this)
@@ -65,6 +65,10 @@ export class LocalCopy implements FarHome, FarNode {
 
   put(_first: number, _count: number, _put: Put): void {
     throw new Error('a copy that only reads has nothing to put')
+  }
+
+  sync(): Promise<void> {
+    return Promise.resolve()
   }
 
   silent(): void {

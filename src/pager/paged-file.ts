@@ -123,9 +123,25 @@ function partOf(mapping: PagedMapping, first: number, count: number): Part | und
   return { mapping, address: mapping.address + (from - mapping.fileOffset), length: to - from }
 }
 
+/** What was done for those who use a paged file, since it is one. */
+export interface PagingStats {
+  /** How often a thread waited for a page. */
+  readonly faults: number
+  /** Pages whose content came, and was sent. */
+  readonly pagesIn: number
+  readonly pagesOut: number
+  /** How long threads waited for pages, all together. Milliseconds. */
+  readonly waitedMs: number
+}
+
 /** Who answers the faults in a file's mappings. */
 export interface FaultHandler {
   fault(page: number, access: Access, isMissing: boolean): void
+  /** Gets pages before they are used. Resolves when their home has been asked. */
+  prefetch(first: number, count: number, access: Access): Promise<void>
+  /** Sends home what was changed. Resolves when it is there. */
+  flush(first: number, count: number): Promise<void>
+  readonly stats: PagingStats
   /** Runs of pages that must be protected in a mapping that is added. */
   forEachProtected(visit: (first: number, count: number) => void): void
 }

@@ -106,6 +106,11 @@ export class Pagers {
     this.#add(process, rows)
   }
 
+  /** What is paged in a range of a process's memory. */
+  within(group: ThreadGroup, address: number, length: number) {
+    return [...(this.#processes.get(group.id)?.pager?.within({ address, length }) ?? [])]
+  }
+
   /** The process is gone, or its agent, which has ended all registrations. */
   forget(group: ThreadGroup): void {
     const process = this.#processes.get(group.id)

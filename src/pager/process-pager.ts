@@ -47,6 +47,17 @@ export class ProcessPager {
     return mapping
   }
 
+  /** What is paged in a range of the process's memory: handlers, and pages of their files. */
+  *within(range: AddressRange): Generator<{ handler: FaultHandler; first: number; count: number }> {
+    for (const { mapping, handler } of this.#entries) {
+      const start = Math.max(mapping.address, range.address)
+      const end = Math.min(mapping.address + mapping.length, range.address + range.length)
+      if (start >= end) continue
+      const first = Math.floor((start - mapping.address + mapping.fileOffset) / kernel.pageSize)
+      yield { handler, first, count: Math.ceil((end - start) / kernel.pageSize) }
+    }
+  }
+
   /** Forgets a file's mappings. */
   remove(file: PagedFile): void {
     this.#drop((entry) => entry.file === file)

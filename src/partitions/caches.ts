@@ -3,7 +3,7 @@ import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 import { CacheFile, type FarHome } from '../pager/cache-file.js'
 import type { ReadPages } from '../pager/home-file.js'
-import { holdMs } from '../pager/homes.js'
+import type { PagingOptions } from '../pager/homes.js'
 import { keep, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import { eachPart, Way } from './nodes.js'
@@ -61,6 +61,10 @@ class LinkHome implements FarHome {
     this.#peer.link.send('dropped', 0, this.#pages(first, count))
   }
 
+  async sync(): Promise<void> {
+    await this.#peer.link.request('sync', {}, syncTimeoutMs)
+  }
+
   silent(): void {
     const why = new XpmemError('ETIMEDOUT', 'xpc', 'it was asked for pages and did not give them')
     void this.#peer.link.deactivate(why, true)
@@ -79,8 +83,8 @@ export interface FarFile {
   readonly length: number
 }
 
-/** How often dirty pages are sent home. */
-const flushMs = 100
+/** How long a home may take to say that it has seen what was said to it. */
+const syncTimeoutMs = 5_000
 
 /** The copies here of files of one peer's. */
 export class Caches {
@@ -88,9 +92,12 @@ export class Caches {
   readonly #files = new Map<string, FarFile>()
   readonly #close: (file: CacheFile) => void
 
+  readonly #options: PagingOptions
+
   /** `close`: what must end before a copy does. */
-  constructor(peer: Peer, close: (file: CacheFile) => void) {
+  constructor(peer: Peer, options: PagingOptions, close: (file: CacheFile) => void) {
     this.#peer = peer
+    this.#options = options
     this.#close = close
   }
 
@@ -100,7 +107,7 @@ export class Caches {
     let known = this.#files.get(key)
     if (known === undefined) {
       const home = new LinkHome(this.#peer, file, cache)
-      known = { cache: new CacheFile(home, { length, holdMs, flushMs }), users: new Set(), length }
+      known = { cache: new CacheFile(home, { ...this.#options, length }), users: new Set(), length }
       this.#files.set(key, known)
     } else if (known.length !== length) {
       throw new XpmemError('EPROTO', 'attach', 'the file has another length than before')
@@ -135,7 +142,7 @@ export class Caches {
     for (const [key, { cache, users }] of this.#files) {
       if (!users.delete(apid) || users.size > 0) continue
       this.#files.delete(key)
-      cache.flush(0, cache.file.pageCount)
+      cache.giveBack()
       const [file, number] = key.split(':').map(Number) as [number, number]
       this.#peer.link.send('leave', 0, { file, cache: number })
       this.#close(cache)

@@ -67,6 +67,8 @@ export class Exports {
       case 'attach':
         void this.#answerAttach(peer, message)
         return
+      case 'sync':
+        return peer.link.send('done', message.request, {})
       case 'leave':
         return this.#leave(this.#nodesOf(peer).leave(message.file, message.cache))
       case 'find':

@@ -2,6 +2,7 @@ import { asXpmemError, XpmemError } from '../errors.js'
 import { isId, maxPartitionId, unpackId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
 import type { CacheFile } from '../pager/cache-file.js'
+import type { PagingOptions } from '../pager/homes.js'
 import type { Pagers } from '../pager/pagers.js'
 import type { Client } from '../service/connection.js'
 import type { Groups } from '../service/groups.js'
@@ -20,6 +21,7 @@ import type { Peer } from './peer.js'
 export interface ImportsContext {
   readonly registry: Registry
   readonly pagers: Pagers
+  readonly paging: PagingOptions
   readonly groups: Groups
   /** The peer behind a link that is active. */
   peerOf(link: Link): Peer
@@ -145,7 +147,7 @@ export class Imports {
   }
 
   #cachesOf(peer: Peer): Caches {
-    const caches = this.#caches.get(peer) ?? new Caches(peer, (copy) => void this.#end(copy))
+    const caches = this.#caches.get(peer) ?? new Caches(peer, this.#context.paging, (copy) => void this.#end(copy))
     this.#caches.set(peer, caches)
     return caches
   }

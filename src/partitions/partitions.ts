@@ -1,5 +1,5 @@
 import { asXpmemError, XpmemError } from '../errors.js'
-import type { Homes } from '../pager/homes.js'
+import type { Homes, PagingOptions } from '../pager/homes.js'
 import type { Pagers } from '../pager/pagers.js'
 import type { Client } from '../service/connection.js'
 import type { Groups } from '../service/groups.js'
@@ -33,6 +33,7 @@ export interface PartitionsContext {
   readonly memories: ReadonlyMap<bigint, SegmentMemory>
   readonly homes: Homes
   readonly pagers: Pagers
+  readonly paging: PagingOptions
   readonly agentTimeoutMs: number
   shared(): void
   incarnation(): number
@@ -66,9 +67,9 @@ export class Partitions {
       throw new XpmemError('EINVAL', 'serve', `'${stranger}' is to be trusted but is no peer: add --peer ${stranger}`)
     }
     const { registry } = context
-    const { groups, pagers } = context
+    const { groups, pagers, paging } = context
     this.#exports = new Exports({ ...context, trusted: new Set(trusted) })
-    this.#imports = new Imports({ registry, groups, pagers, peerOf: (link) => this.#peerOf(link) })
+    this.#imports = new Imports({ registry, groups, pagers, paging, peerOf: (link) => this.#peerOf(link) })
     this.#membership = new Membership({
       name: context.name,
       partitionId: context.partitionId,

@@ -366,6 +366,11 @@ export class Registry {
     return counts
   }
 
+  /** The session that made a segment. */
+  sessionOf(segid: bigint): SessionId | undefined {
+    return this.#segments.get(segid)?.session
+  }
+
   /** Processes that hold descriptors of a segment. */
   holdersOf(segid: bigint): GroupId[] {
     return [...(this.#segments.get(segid)?.holders?.keys() ?? [])]

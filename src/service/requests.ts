@@ -12,6 +12,7 @@ import type { Client } from './connection.js'
 import type { Groups } from './groups.js'
 import type { IdSource } from './identity.js'
 import { collectHoldings, type Holdings, listingPage } from './listing.js'
+import { PagingRequests } from './paging-requests.js'
 import { type Credentials, modeAllows } from './permission.js'
 import { hasIpcOwner } from './processes.js'
 import type { Offer, Permit, Registry, Segment } from './registry.js'
@@ -67,9 +68,11 @@ const elsewhere = { pid: 0, start: 0n } as const
 /** Carries out the requests of control connections; one function a request. */
 export class Requests {
   readonly #context: RequestContext
+  readonly #paging: PagingRequests
 
   constructor(context: RequestContext) {
     this.#context = context
+    this.#paging = new PagingRequests(context.pagers)
   }
 
   /** Answers now, or returns the work that will. Throws EPROTO where the peer is to be cut off. */
@@ -92,6 +95,18 @@ export class Requests {
         return this.#answer(client, message, () => this.#restore(client, message))
       case 'mapped':
         return this.#answer(client, message, () => this.#mapped(client, message))
+      case 'prefetch':
+        return this.#later(client, message, async () => {
+          await this.#paging.prefetch(client.group, message)
+          return reply('done', {})
+        })
+      case 'flush':
+        return this.#later(client, message, async () => {
+          await this.#paging.flush(client.group, message)
+          return reply('done', {})
+        })
+      case 'stats':
+        return this.#answer(client, message, () => reply('counted', this.#paging.stats(client.group, message)))
       case 'partitions':
         return this.#answer(client, message, () =>
           reply('listing', { text: JSON.stringify(this.#context.partitions.list()) }),

@@ -1,5 +1,6 @@
 import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
+import type { RolledBack } from '../pager/home-file.js'
 import { closeAll, Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
 import { access, extentFlag, hole, maxDescriptors } from '../wire/schema.js'
@@ -282,6 +283,21 @@ export class SegmentMemory {
       'attach',
       `${where}: a file is mapped here that somebody may truncate, which would end the process`,
     )
+  }
+
+  /** Which ranges of the segment lie in pages of a file that have earlier content again. */
+  rolledBack(identity: string, pages: readonly RolledBack[]): Row<'rollback'>[] {
+    const file = this.#files.findIndex((known) => known?.identity === identity)
+    if (file < 0) return []
+    const rows: Row<'rollback'>[] = []
+    for (const extent of this.#extents.in(new Set([file]))) {
+      for (const { first, count, ageMs } of pages) {
+        const from = Math.max(first * kernel.pageSize, extent.fileOffset)
+        const to = Math.min((first + count) * kernel.pageSize, extent.fileOffset + extent.length)
+        if (from < to) rows.push({ offset: extent.offset + (from - extent.fileOffset), length: to - from, ageMs })
+      }
+    }
+    return rows
   }
 
   /** Bytes of memory that the segment's files take now. */

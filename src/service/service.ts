@@ -1,9 +1,12 @@
 import { openSync, rmSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { maxPartitionId } from '../ids.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
-import { Homes } from '../pager/homes.js'
+import { Budget } from '../pager/budget.js'
+import type { RolledBack } from '../pager/home-file.js'
+import { Homes, type PagingOptions } from '../pager/homes.js'
 import { Pagers } from '../pager/pagers.js'
 import { Partitions, type PartitionsOptions } from '../partitions/partitions.js'
 import { ensureRuntimeDirectory, type RuntimePaths } from '../runtime-directory.js'
@@ -32,12 +35,28 @@ export interface ServiceOptions {
   readonly idleExitMs?: number | undefined
   /** The partitions that this one may speak with. None if undefined. */
   readonly partitions?: PartitionsOptions | undefined
+  readonly paging?: PagingSettings | undefined
   /** Called once when the service has closed by itself. */
   onIdle?(): void
 }
 
 /** Heartbeats of a service without partitions, which sends none. */
 const noPartitions: PartitionsOptions = { peers: [], trusted: [], heartbeatMs: 1_000 }
+
+/** How memory of other partitions, and that which they use here, is paged. */
+export interface PagingSettings {
+  /** How long a page that a thread just got is kept before others get it. Milliseconds. */
+  readonly holdMs: number
+  /** How often changed pages are sent home. */
+  readonly flushMs: number
+  /** Memory that copies of far pages may take, all together. */
+  readonly cacheBytes: number
+}
+
+export const defaultPaging: PagingSettings = { holdMs: 0.2, flushMs: 100, cacheBytes: Math.floor(totalmem() / 4) }
+
+/** Rows of one `rolledBack`. */
+const maxRollbackRows = 1_024
 
 /** How long an agent may take to answer. */
 const agentTimeoutMs = 2_000
@@ -93,6 +112,7 @@ export class Service implements ConnectionHost {
   readonly #memories = new Map<bigint, SegmentMemory>()
   readonly #trimmer: Trimmer
   readonly #pagers = new Pagers(agentTimeoutMs)
+  readonly #paging: PagingOptions
   readonly #homes: Homes
   readonly #partitions: Partitions
   readonly #connections = new Set<Connection>()
@@ -136,6 +156,8 @@ export class Service implements ConnectionHost {
       extents: new Allowance(maxExtentsPerGroup),
     })
     this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
+    const { holdMs, flushMs, cacheBytes } = options.paging ?? defaultPaging
+    this.#paging = { holdMs, flushMs, budget: new Budget(cacheBytes) }
     this.#homes = this.#createHomes()
     this.#partitions = this.#createPartitions()
     this.#revoker = new Revoker({
@@ -158,12 +180,28 @@ export class Service implements ConnectionHost {
   }
 
   #createHomes(): Homes {
-    return new Homes({
-      groups: this.#groups,
-      pagers: this.#pagers,
-      usersOf: (identity) => this.#usersOf(identity),
-      rolledBack: () => {},
-    })
+    return new Homes(
+      {
+        groups: this.#groups,
+        pagers: this.#pagers,
+        usersOf: (identity) => this.#usersOf(identity),
+        rolledBack: (identity, pages) => this.#tellRolledBack(identity, pages),
+      },
+      this.#paging,
+    )
+  }
+
+  /** Tells owners which of their memory has earlier content again. */
+  #tellRolledBack(identity: string, pages: readonly RolledBack[]): void {
+    for (const [segid, memory] of this.#memories) {
+      const rows = memory.rolledBack(identity, pages)
+      if (rows.length === 0 || !this.#registry.has(segid)) continue
+      const session = this.#registry.sessionOf(segid)
+      const connection = [...this.#connections].find((one) => one.session === session)
+      for (let at = 0; at < rows.length; at += maxRollbackRows) {
+        connection?.channel.send('rolledBack', 0, { segid, rows: rows.slice(at, at + maxRollbackRows) })
+      }
+    }
   }
 
   /** Every process that may have mapped some of a file: the owners of segments that lie in it, and the holders. */
@@ -191,6 +229,7 @@ export class Service implements ConnectionHost {
       memories: this.#memories,
       homes: this.#homes,
       pagers: this.#pagers,
+      paging: this.#paging,
       agentTimeoutMs,
       shared: () => this.#trimmer.wake(),
       incarnation: () => this.#ids.incarnation,

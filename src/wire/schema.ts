@@ -28,6 +28,8 @@ export const rows = {
   holding: { segid: 'u64', bytes: 'size', attachments: 'u32', reserved: 'u32' },
   /** A memfd, by the numbers fstat(2) gives. */
   file: { device: 'u64', inode: 'u64' },
+  /** A range of a segment that has earlier content again, which is so old at the most. */
+  rollback: { offset: 'size', length: 'size', ageMs: 'size' },
   /** Memory of a process that shows a range of a memfd whose faults the service answers. */
   mapping: {
     address: 'size',
@@ -176,6 +178,23 @@ export const messages = {
   },
   /** The process has mapped memory of memfds that its agent was told to arm; done: it may be used. */
   mapped: { code: 30, fields: {}, tail: 'mapping' },
+  /**
+   * Of memory of this process that the service answers faults in: get its pages before they are used
+   * (done: home was asked), send home what was changed (done: it is there), or tell what was done.
+   */
+  prefetch: { code: 31, fields: { address: 'size', length: 'size', access: 'u32', reserved: 'u32' }, tail: 'none' },
+  flush: { code: 32, fields: { address: 'size', length: 'size' }, tail: 'none' },
+  stats: { code: 33, fields: { address: 'size', length: 'size' }, tail: 'none' },
+  counted: {
+    code: 34,
+    fields: { faults: 'size', pagesIn: 'size', pagesOut: 'size', waitedMicros: 'size' },
+    tail: 'none',
+  },
+  /**
+   * To the owner, unasked: pages of its segment have the content again that they had before a
+   * partition, which is lost, wrote to them.
+   */
+  rolledBack: { code: 35, fields: { segid: 'u64' }, tail: 'rollback' },
   release: { code: 23, fields: { apid: 'u64' }, tail: 'none' },
   remove: { code: 24, fields: { segid: 'u64' }, tail: 'none' },
   list: { code: 25, fields: { cursor: 'u64' }, tail: 'none' },

@@ -105,6 +105,8 @@ export const xpcMessages = {
   places: { code: 23, fields: {}, tail: 'place' },
   /** The cache has nothing of a file any more. Not answered. */
   leave: { code: 24, fields: { file: 'u32', cache: 'u32' }, tail: 'none' },
+  /** Answered with done when all that was said before has been seen. */
+  sync: { code: 25, fields: {}, tail: 'none' },
   /** Home to holder: the segment is gone; answered with done when nobody sees its memory any more. */
   revoke: { code: 21, fields: { segid: 'u64', reason: 'u32', reserved: 'u32' }, tail: 'none' },
 
