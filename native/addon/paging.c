@@ -135,15 +135,15 @@ static napi_value js_create_file(napi_env env, napi_callback_info info) {
     return descriptor < 0 ? xm_throw(env, descriptor, "memfd_create") : xm_number(env, descriptor);
 }
 
-static napi_value js_reopen(napi_env env, napi_callback_info info) {
+static napi_value js_duplicate(napi_env env, napi_callback_info info) {
     napi_value argument;
     struct xm_env *e;
     int descriptor;
     if (!xm_arguments(env, info, 1, &argument, &e) ||
         !xm_get_descriptor(env, argument, &descriptor))
         return NULL;
-    int opened = xm_reopen_read_only(descriptor);
-    return opened < 0 ? xm_throw(env, opened, "open") : xm_number(env, opened);
+    int duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+    return duplicate < 0 ? xm_throw(env, errno, "fcntl") : xm_number(env, duplicate);
 }
 
 /* pread or pwrite of a whole range. */
@@ -191,7 +191,7 @@ bool xm_add_paging(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
         {"faults", js_faults},    {"protect", js_protect},        {"wake", js_wake},
         {"punch", js_punch},      {"populate", js_populate},      {"readAt", js_read_at},
-        {"writeAt", js_write_at}, {"createFile", js_create_file}, {"reopen", js_reopen},
+        {"writeAt", js_write_at}, {"createFile", js_create_file}, {"duplicate", js_duplicate},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

@@ -49,6 +49,12 @@
 #define XM_CODE_RESTORE 21
 #define XM_CODE_ATTACH 22
 #define XM_CODE_MAPPED 30
+#define XM_CODE_PREFETCH 31
+#define XM_CODE_FLUSH 32
+#define XM_CODE_STATS 33
+#define XM_CODE_COUNTED 34
+#define XM_CODE_ROLLED_BACK 35
+#define XM_CODE_SNAPSHOT 36
 #define XM_CODE_RELEASE 23
 #define XM_CODE_REMOVE 24
 #define XM_CODE_LIST 25
@@ -125,6 +131,17 @@ _Static_assert(sizeof(struct xm_row_file) >= 16 && sizeof(struct xm_row_file) < 
 _Static_assert(offsetof(struct xm_row_file, device) == 0, "file.device");
 _Static_assert(offsetof(struct xm_row_file, inode) == 8, "file.inode");
 #define XM_ROW_BYTES_FILE 16
+
+struct xm_row_rollback {
+    uint64_t offset;
+    uint64_t length;
+    uint64_t age_ms;
+};
+_Static_assert(sizeof(struct xm_row_rollback) >= 24 && sizeof(struct xm_row_rollback) < 32, "rollback");
+_Static_assert(offsetof(struct xm_row_rollback, offset) == 0, "rollback.offset");
+_Static_assert(offsetof(struct xm_row_rollback, length) == 8, "rollback.length");
+_Static_assert(offsetof(struct xm_row_rollback, age_ms) == 16, "rollback.ageMs");
+#define XM_ROW_BYTES_ROLLBACK 24
 
 struct xm_row_mapping {
     uint64_t address;
@@ -314,6 +331,74 @@ struct xm_msg_mapped {
 };
 _Static_assert(sizeof(struct xm_msg_mapped) >= 8 && sizeof(struct xm_msg_mapped) < 16, "mapped");
 #define XM_BYTES_MAPPED 8
+
+struct xm_msg_prefetch {
+    struct xm_header header;
+    uint64_t address;
+    uint64_t length;
+    uint32_t access;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct xm_msg_prefetch) >= 32 && sizeof(struct xm_msg_prefetch) < 40, "prefetch");
+_Static_assert(offsetof(struct xm_msg_prefetch, address) == 8, "prefetch.address");
+_Static_assert(offsetof(struct xm_msg_prefetch, length) == 16, "prefetch.length");
+_Static_assert(offsetof(struct xm_msg_prefetch, access) == 24, "prefetch.access");
+_Static_assert(offsetof(struct xm_msg_prefetch, reserved) == 28, "prefetch.reserved");
+#define XM_BYTES_PREFETCH 32
+
+struct xm_msg_flush {
+    struct xm_header header;
+    uint64_t address;
+    uint64_t length;
+};
+_Static_assert(sizeof(struct xm_msg_flush) >= 24 && sizeof(struct xm_msg_flush) < 32, "flush");
+_Static_assert(offsetof(struct xm_msg_flush, address) == 8, "flush.address");
+_Static_assert(offsetof(struct xm_msg_flush, length) == 16, "flush.length");
+#define XM_BYTES_FLUSH 24
+
+struct xm_msg_stats {
+    struct xm_header header;
+    uint64_t address;
+    uint64_t length;
+};
+_Static_assert(sizeof(struct xm_msg_stats) >= 24 && sizeof(struct xm_msg_stats) < 32, "stats");
+_Static_assert(offsetof(struct xm_msg_stats, address) == 8, "stats.address");
+_Static_assert(offsetof(struct xm_msg_stats, length) == 16, "stats.length");
+#define XM_BYTES_STATS 24
+
+struct xm_msg_counted {
+    struct xm_header header;
+    uint64_t faults;
+    uint64_t pages_in;
+    uint64_t pages_out;
+    uint64_t waited_micros;
+};
+_Static_assert(sizeof(struct xm_msg_counted) >= 40 && sizeof(struct xm_msg_counted) < 48, "counted");
+_Static_assert(offsetof(struct xm_msg_counted, faults) == 8, "counted.faults");
+_Static_assert(offsetof(struct xm_msg_counted, pages_in) == 16, "counted.pagesIn");
+_Static_assert(offsetof(struct xm_msg_counted, pages_out) == 24, "counted.pagesOut");
+_Static_assert(offsetof(struct xm_msg_counted, waited_micros) == 32, "counted.waitedMicros");
+#define XM_BYTES_COUNTED 40
+
+struct xm_msg_rolled_back {
+    struct xm_header header;
+    uint64_t segid;
+};
+_Static_assert(sizeof(struct xm_msg_rolled_back) >= 16 && sizeof(struct xm_msg_rolled_back) < 24, "rolledBack");
+_Static_assert(offsetof(struct xm_msg_rolled_back, segid) == 8, "rolledBack.segid");
+#define XM_BYTES_ROLLED_BACK 16
+
+struct xm_msg_snapshot {
+    struct xm_header header;
+    uint64_t apid;
+    uint64_t offset;
+    uint64_t length;
+};
+_Static_assert(sizeof(struct xm_msg_snapshot) >= 32 && sizeof(struct xm_msg_snapshot) < 40, "snapshot");
+_Static_assert(offsetof(struct xm_msg_snapshot, apid) == 8, "snapshot.apid");
+_Static_assert(offsetof(struct xm_msg_snapshot, offset) == 16, "snapshot.offset");
+_Static_assert(offsetof(struct xm_msg_snapshot, length) == 24, "snapshot.length");
+#define XM_BYTES_SNAPSHOT 32
 
 struct xm_msg_release {
     struct xm_header header;

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
+import type { Descriptor } from '../transport/descriptor.js'
 import type { Message, MessageInput } from '../wire/codec.js'
 import { access, type MessageName } from '../wire/schema.js'
 import { publish } from './diagnostics.js'
@@ -28,6 +29,9 @@ export interface AttachmentStats {
   readonly waitedMs: number
 }
 
+/** Closes what the snapshots lie in that nothing refers to any more. */
+const copies = new FinalizationRegistry<Descriptor>((copy) => copy.release())
+
 const byBuffer = new WeakMap<ArrayBuffer, Attachment>()
 
 /**
@@ -47,12 +51,23 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
   readonly address: bigint
   readonly #buffer: ArrayBuffer
   readonly #send: Session['request']
+  /** What a snapshot lies in. */
+  readonly #copy: Descriptor | undefined
   #state: 'attached' | 'detached' | 'revoked' = 'attached'
 
   /** For `Permit.attach`. */
-  constructor(permit: Permit, offset: number, length: number, buffer: ArrayBuffer, send: Session['request']) {
+  constructor(
+    permit: Permit,
+    offset: number,
+    length: number,
+    buffer: ArrayBuffer,
+    send: Session['request'],
+    copy?: Descriptor,
+  ) {
     super()
     this.#send = send
+    this.#copy = copy
+    if (copy !== undefined) copies.register(this, copy)
     this.permit = permit
     this.offset = offset
     this.length = length
@@ -110,6 +125,18 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
    */
   async flush(): Promise<void> {
     await this.#ask('flush', this.#range('flush', 0, this.length))
+  }
+
+  /** Has a snapshot show the memory as it is now. EINVAL for an attachment that is coherent by itself. */
+  async refresh(): Promise<void> {
+    this.#range('refresh', 0, this.length)
+    if (this.#copy === undefined) throw new XpmemError('EINVAL', 'refresh', 'only a snapshot needs to be refreshed')
+    const { offset, length } = this
+    try {
+      await this.#send('snapshot', { apid: this.permit.apid, offset, length }, [this.#copy])
+    } catch (error) {
+      throw asXpmemError(error, 'refresh')
+    }
   }
 
   /**

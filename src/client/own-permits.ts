@@ -50,8 +50,7 @@ export class OwnPermits {
     offset: number,
     length: number,
   ): Promise<readonly ExtentsAnswer[]> {
-    const own = this.#permits.get(apid)
-    if (own !== undefined) this.#openGrant(own)
+    this.known(apid)
     const answers: ExtentsAnswer[] = []
     const end = offset + length
     try {
@@ -71,6 +70,12 @@ export class OwnPermits {
       throw error
     }
     return answers
+  }
+
+  /** Has the process's agent know the permit, so that it can be attached with. */
+  known(apid: bigint): void {
+    const own = this.#permits.get(apid)
+    if (own !== undefined) this.#openGrant(own)
   }
 
   /** Keeps what was answered, of a stable segment, for further attaches. */

@@ -4,9 +4,10 @@ import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
 import { type ExtentsAnswer, kernel } from '../kernel/index.js'
 import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
-import { decodeRows } from '../wire/codec.js'
+import { Descriptor } from '../transport/descriptor.js'
+import { decodeRows, encodeRowsOwn } from '../wire/codec.js'
 import type { PartitionInfo } from '../wire/partition-info.js'
-import { access } from '../wire/schema.js'
+import { access, extentFlag } from '../wire/schema.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
 import { Agent } from './agent.js'
 import { Attachment } from './attachment.js'
@@ -50,6 +51,12 @@ export interface AttachOptions {
   readonly address?: bigint
   /** What happens when the owner's process ends: 'revoke', the default, or 'keep' the last content. */
   readonly onOwnerExit?: 'revoke' | 'keep'
+  /**
+   * 'coherent', the default: what one stores all others see. 'snapshot': a copy of this attachment's
+   * own, each page as it was at one moment, which never waits for a page and changes by `refresh`
+   * alone; of memory of other partitions too, and without a userfaultfd.
+   */
+  readonly consistency?: 'coherent' | 'snapshot'
 }
 
 export interface PartitionEvents {
@@ -256,13 +263,15 @@ export class Partition extends EventEmitter<PartitionEvents> {
 
   /** For `Permit.attach`. */
   async attachWith(permit: Permit, options: AttachOptions): Promise<Attachment> {
-    const { offset = 0, address = 0n, onOwnerExit = 'revoke' } = options
+    const { offset = 0, address = 0n, onOwnerExit = 'revoke', consistency = 'coherent' } = options
     const { length = permit.length - offset } = options
     const pages = Math.ceil(length / kernel.pageSize) * kernel.pageSize
     checkAttachRange(permit, offset, pages, address)
     // A loop that only ever awaits attaches would never let the event loop unmap what it drops.
     this.#attaches += 1
     if (this.#attaches % attachesPerTurn === 0) await setImmediate()
+    if (consistency === 'snapshot')
+      return this.#attachSnapshot(permit, [offset, pages, address, onOwnerExit === 'keep'])
     const buffer = await this.#calling('attach', async () => {
       const map = (answers?: readonly ExtentsAnswer[]) =>
         this.#map(permit.apid, [offset, pages, address, onOwnerExit === 'keep', answers])
@@ -277,6 +286,28 @@ export class Partition extends EventEmitter<PartitionEvents> {
     await this.#calling('attach', () => tellPaged(this.#session.request, buffer))
     publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length: pages }))
     return new Attachment(permit, offset, pages, buffer, this.#session.request)
+  }
+
+  async #attachSnapshot(
+    permit: Permit,
+    [offset, length, address, keep]: [number, number, bigint, boolean],
+  ): Promise<Attachment> {
+    return this.#calling('attach', async () => {
+      const copy = new Descriptor(kernel.createFile(length))
+      try {
+        await this.#session.request('snapshot', { apid: permit.apid, offset, length }, [copy])
+        const row = { offset, length, fileOffset: 0, descriptor: 0, flags: extentFlag.copy }
+        const answer = { rows: encodeRowsOwn('extent', [row]), descriptors: [kernel.duplicate(copy.number)] }
+        this.#permits.known(permit.apid)
+        const buffer = this.#map(permit.apid, [offset, length, address, keep, [answer]])
+        if (buffer === undefined) return fail('ENOENT', 'attach', 'the permit was released')
+        publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length }))
+        return new Attachment(permit, offset, length, buffer, this.#session.request, copy)
+      } catch (error) {
+        copy.release()
+        throw error
+      }
+    })
   }
 
   /** Maps the range if this process knows where it lies. */

@@ -238,8 +238,8 @@ export interface Kernel {
   writeAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void
   /** A memfd that nobody can resize, owned by the caller. */
   createFile(length: number): number
-  /** The file of a descriptor, opened again for reading only; owned by the caller. */
-  reopen(descriptor: number): number
+  /** Another descriptor of the same file, owned by the caller. */
+  duplicate(descriptor: number): number
 }
 
 const require = createRequire(import.meta.url)

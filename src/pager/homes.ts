@@ -34,7 +34,11 @@ interface Entry extends PagedHome {
   readonly copies: Map<ThreadGroup, { readonly copy: LocalCopy; shown: boolean }>
   /** Resolves when every process's mappings are armed. */
   ready: Promise<void>
+  linger: NodeJS.Timeout | undefined
 }
+
+/** How long a file stays paged that nobody uses: copies of it may be made one after another. */
+const lingerMs = 500
 
 /** The files of this partition that others use. */
 export class Homes {
@@ -51,6 +55,7 @@ export class Homes {
   /** The home of a file, ready for nodes: every mapping of it in this partition is armed. */
   async open(identity: string, descriptor: Descriptor): Promise<PagedHome> {
     const entry = this.#entries.get(identity) ?? this.#create(identity, descriptor)
+    clearTimeout(entry.linger)
     await entry.ready
     return entry
   }
@@ -85,12 +90,18 @@ export class Homes {
     }
   }
 
-  /** Ends the paging of a file that no other partition uses any more. */
-  async closeIfUnused(identity: string): Promise<void> {
+  /** Ends the paging of a file soon, if no other partition uses it any more and none begins to meanwhile. */
+  release(identity: string): void {
     const entry = this.#entries.get(identity)
-    if (entry === undefined || entry.home.nodeCount > entry.copies.size) return
+    if (entry === undefined) return
+    clearTimeout(entry.linger)
+    entry.linger = setTimeout(() => void this.#closeIfUnused(identity, entry), lingerMs)
+    entry.linger.unref()
+  }
+
+  async #closeIfUnused(identity: string, entry: Entry): Promise<void> {
     // Copies stay: whoever has one would have to be given the file again.
-    if (entry.copies.size > 0) return
+    if (this.#entries.get(identity) !== entry || entry.home.nodeCount > 0) return
     this.#entries.delete(identity)
     const { groups, pagers } = this.#context
     const armed = pagers.groupsWith(entry.home.file).flatMap((group) => groups.get(group) ?? [])
@@ -99,7 +110,8 @@ export class Homes {
   }
 
   close(): void {
-    for (const { home, copies } of this.#entries.values()) {
+    for (const { home, copies, linger } of this.#entries.values()) {
+      clearTimeout(linger)
       for (const { copy } of copies.values()) copy.close()
       home.close()
     }
@@ -110,7 +122,13 @@ export class Homes {
     const rolledBack = (pages: readonly RolledBack[]) => this.#context.rolledBack(identity, pages)
     const home = new HomeFile(descriptor.retain(), { holdMs: this.#options.holdMs, rolledBack })
     this.#lastNumber += 1
-    const entry: Entry = { number: this.#lastNumber, home, copies: new Map(), ready: Promise.resolve() }
+    const entry: Entry = {
+      number: this.#lastNumber,
+      home,
+      copies: new Map(),
+      ready: Promise.resolve(),
+      linger: undefined,
+    }
     entry.ready = this.#armAll(identity, entry)
     this.#entries.set(identity, entry)
     return entry

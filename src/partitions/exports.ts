@@ -8,6 +8,7 @@ import { type Credentials, modeAllows } from '../service/permission.js'
 import type { Permit, Registry, Segment } from '../service/registry.js'
 import type { SegmentMemory } from '../service/segment-memory.js'
 import { checkRange, clipped as clipExtent, ensureShared, isCurrent } from '../service/sharing.js'
+import { maxSnapshotBytes, type Snapshots } from '../service/snapshots.js'
 import { access } from '../wire/schema.js'
 import type { RowOf } from '../wire/schema-codec.js'
 import { maxGroupsTold, noFile, type XpcSchema, xpcAttachFlag, xpcGetFlag, xpcGotFlag } from '../wire/xpc-schema.js'
@@ -22,6 +23,7 @@ export interface ExportsContext {
   readonly memories: ReadonlyMap<bigint, SegmentMemory>
   readonly groups: Groups
   readonly homes: Homes
+  readonly snapshots: Snapshots
   readonly agentTimeoutMs: number
   /** Memory was put into files that its owner may let go of. */
   shared(): void
@@ -67,6 +69,9 @@ export class Exports {
       case 'attach':
         void this.#answerAttach(peer, message)
         return
+      case 'peek':
+        void this.#answerPeek(peer, message)
+        return
       case 'sync':
         return peer.link.send('done', message.request, {})
       case 'leave':
@@ -93,7 +98,7 @@ export class Exports {
   }
 
   #leave(identity: string | undefined): void {
-    if (identity !== undefined) void this.#context.homes.closeIfUnused(identity)
+    if (identity !== undefined) this.#context.homes.release(identity)
   }
 
   #nodesOf(peer: Peer): Nodes {
@@ -111,14 +116,36 @@ export class Exports {
     }
   }
 
-  async #attach(peer: Peer, message: XpcMessage<'attach'>): Promise<PlaceRow[]> {
-    const { registry, memories, groups } = this.#context
-    const { apid, offset, length } = message
+  async #answerPeek(peer: Peer, message: XpcMessage<'peek'>): Promise<void> {
+    const { offset, length } = message
+    try {
+      if (length > maxSnapshotBytes)
+        fail('EINVAL', 'attach', `${maxSnapshotBytes} bytes are copied at once at the most`)
+      const { segment, memory } = this.#attachable(peer, message)
+      const bytes = await this.#context.snapshots.read(segment, memory, offset, length)
+      this.#context.registry.hold(peer.group, segment.segid, message.apid)
+      peer.link.send('peeked', message.request, { bytes })
+      peer.counters.pagesOut += length / kernel.pageSize
+    } catch (thrown) {
+      peer.link.send('failure', message.request, failureOf(thrown, 'attach'))
+    }
+  }
+
+  /** The permit, its segment and the segment's memory, if the range can be attached with it. */
+  #attachable(peer: Peer, { apid, offset, length }: XpcMessage<'attach' | 'peek'>) {
+    const { registry, memories } = this.#context
     const permit = registry.permit(peer.group, apid, 'attach')
     const segment = this.#local(permit.segid, 'attach')
     checkRange(segment, offset, length)
     const memory = memories.get(segment.segid)
     if (memory === undefined) return fail('ENOENT', 'attach', 'the segment was removed')
+    return { permit, segment, memory }
+  }
+
+  async #attach(peer: Peer, message: XpcMessage<'attach'>): Promise<PlaceRow[]> {
+    const { registry, groups } = this.#context
+    const { apid, offset, length } = message
+    const { permit, segment, memory } = this.#attachable(peer, message)
     const range = { offset, length, holes: (message.flags & xpcAttachFlag.holes) !== 0 }
     if (!isCurrent(segment, memory, range, groups)) {
       await ensureShared(segment, memory, range, this.#context)

@@ -9,6 +9,7 @@ import type { Groups } from '../service/groups.js'
 import { hasIpcOwner } from '../service/processes.js'
 import type { Permit, Registry, Segment } from '../service/registry.js'
 import type { Range } from '../service/sharing.js'
+import { maxSnapshotBytes } from '../service/snapshots.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
 import { access, extentFlag, hole, maxDescriptors } from '../wire/schema.js'
@@ -113,6 +114,20 @@ export class Imports {
     if (answer.name !== 'places') throw malformed(`the partition answered an attach with ${answer.name}`)
     if (!this.#permits.has(permit.apid)) throw new XpmemError('ENOENT', 'attach', 'the segment is gone')
     return this.#extentsOf(client, permit, peer, checkPlaces(answer.rows, range), cache)
+  }
+
+  /** Copies a range as it is at home, piece by piece, into a memfd. */
+  async snapshot(apid: bigint, { offset, length }: Range, into: number): Promise<void> {
+    const { peer, apid: known } = this.#permits.get(apid) ?? noPermit()
+    for (let done = 0; done < length; done += maxSnapshotBytes) {
+      const some = Math.min(maxSnapshotBytes, length - done)
+      const input = { apid: known, offset: offset + done, length: some }
+      const answer = await peer.link.request('peek', input, answerTimeoutMs)
+      if (answer.name !== 'peeked' || answer.bytes.length !== some)
+        throw malformed('the content is not of what was asked for')
+      peer.counters.pagesIn += some / kernel.pageSize
+      kernel.writeAt(into, done, answer.bytes, 0, some)
+    }
   }
 
   async #extentsOf(client: Client, permit: Permit, peer: Peer, places: Place[], cache: number): Promise<FarExtents> {

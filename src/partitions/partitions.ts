@@ -6,6 +6,7 @@ import type { Groups } from '../service/groups.js'
 import type { GroupId, Permit, Registry, Segment, SessionId } from '../service/registry.js'
 import type { SegmentMemory } from '../service/segment-memory.js'
 import type { Range } from '../service/sharing.js'
+import type { Snapshots } from '../service/snapshots.js'
 import type { PartitionInfo } from '../wire/partition-info.js'
 import { reason } from '../wire/schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
@@ -32,6 +33,7 @@ export interface PartitionsContext {
   readonly groups: Groups
   readonly memories: ReadonlyMap<bigint, SegmentMemory>
   readonly homes: Homes
+  readonly snapshots: Snapshots
   readonly pagers: Pagers
   readonly paging: PagingOptions
   readonly agentTimeoutMs: number
@@ -122,6 +124,11 @@ export class Partitions {
   /** Where a range of a segment of another partition lies here. Rejects as `get`. */
   attach(client: Client, permit: Permit, range: Range): Promise<FarExtents> {
     return this.#imports.attach(client, permit, range)
+  }
+
+  /** Copies a range of a segment of another partition into a memfd. Rejects as `get`. */
+  snapshot(permit: Permit, range: Range, into: number): Promise<void> {
+    return this.#imports.snapshot(permit.apid, range, into)
   }
 
   /** Tells peers of permits on their segments that have ended here. */

@@ -17,8 +17,9 @@ import { type Credentials, modeAllows } from './permission.js'
 import { hasIpcOwner } from './processes.js'
 import type { Offer, Permit, Registry, Segment } from './registry.js'
 import type { Revoker } from './revoker.js'
-import { SegmentMemory } from './segment-memory.js'
+import { checkSealed, SegmentMemory } from './segment-memory.js'
 import { checkRange, ensureShared, isCurrent, type Range } from './sharing.js'
+import { maxSnapshotBytes, type Snapshots } from './snapshots.js'
 import type { Tokens } from './tokens.js'
 
 export interface RequestContext {
@@ -29,6 +30,7 @@ export interface RequestContext {
   readonly revoker: Revoker
   readonly partitions: Partitions
   readonly homes: Homes
+  readonly snapshots: Snapshots
   readonly pagers: Pagers
   readonly partitionName: string
   readonly partitionId: number
@@ -78,6 +80,9 @@ export class Requests {
   /** Answers now, or returns the work that will. Throws EPROTO where the peer is to be cut off. */
   handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined {
     if (message.name === 'make') return this.#answerMake(client, message, descriptors)
+    if (message.name === 'snapshot') {
+      return this.#later(client, message, () => this.#snapshot(client, message, descriptors))
+    }
     closeAll(descriptors)
     if (descriptors.length > 0) fail('EPROTO', message.name, 'no descriptors go with this request')
     switch (message.name) {
@@ -323,6 +328,32 @@ export class Requests {
     }
   }
 
+  async #snapshot(client: Client, message: Message & { name: 'snapshot' }, descriptors: number[]): Promise<Reply> {
+    const { registry, partitions } = this.#context
+    const { offset, length } = message
+    try {
+      const into = checkSnapshotFile(descriptors, length)
+      const permit = registry.permit(client.group.id, message.apid, 'attach')
+      const segment = registry.find(permit.segid, 'attach')
+      checkRange(segment, offset, length)
+      registry.hold(client.group.id, segment.segid, permit.apid)
+      if (partitions.isImported(permit.apid)) await partitions.snapshot(permit, { offset, length, holes: true }, into)
+      else await this.#copy(segment, offset, length, into)
+      return reply('done', {})
+    } finally {
+      closeAll(descriptors)
+    }
+  }
+
+  async #copy(segment: Segment, offset: number, length: number, into: number): Promise<void> {
+    const memory = this.#context.memories.get(segment.segid)
+    if (memory === undefined) return fail('ENOENT', 'attach', 'the segment was removed')
+    for (let done = 0; done < length; done += maxSnapshotBytes) {
+      const some = Math.min(maxSnapshotBytes, length - done)
+      kernel.writeAt(into, done, await this.#context.snapshots.read(segment, memory, offset + done, some), 0, some)
+    }
+  }
+
   #mapped(client: Client, message: Message & { name: 'mapped' }): Reply {
     this.#context.pagers.mapped(client.group, message.rows)
     return reply('done', {})
@@ -431,6 +462,16 @@ export class Requests {
     const memoryOf = (segid: bigint) => memories.get(segid)
     return reply('listing', listingPage(registry, groups, memoryOf, client.listing as Holdings, message.cursor))
   }
+}
+
+/** The one descriptor that came, if it is of a memfd of that length whose size stays. */
+function checkSnapshotFile(descriptors: readonly number[], length: number): number {
+  const [into] = descriptors
+  if (into === undefined || descriptors.length > 1)
+    return fail('EPROTO', 'snapshot', 'one memfd goes with this request')
+  const { size, writable } = checkSealed(into)
+  if (!writable || size !== length) fail('EPROTO', 'snapshot', 'the memfd is not writable, or of another length')
+  return into
 }
 
 function accessOf(allowed: number): 'read' | 'write' {

@@ -1,5 +1,5 @@
 import { XpmemError } from '../errors.js'
-import { kernel } from '../kernel/index.js'
+import { type DescriptorInfo, kernel } from '../kernel/index.js'
 import type { RolledBack } from '../pager/home-file.js'
 import { closeAll, Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
@@ -35,6 +35,15 @@ const maxRows = 1_536
 
 function malformed(what: string): XpmemError {
   return new XpmemError('EPROTO', 'share', what)
+}
+
+/** What a memfd whose size stays is. EPROTO if the descriptor is of something else. */
+export function checkSealed(descriptor: number): DescriptorInfo {
+  const info = kernel.inspect(descriptor)
+  if (info.seals < 0 || (info.seals & requiredSeals) !== requiredSeals) {
+    throw malformed('the descriptor is not of a memfd that is sealed against changes of its size')
+  }
+  return info
 }
 
 /**

@@ -24,6 +24,7 @@ import { type Limits, Registry, type Segment } from './registry.js'
 import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
+import { Snapshots } from './snapshots.js'
 import { loadKey, Tokens } from './tokens.js'
 import { Trimmer } from './trimmer.js'
 
@@ -114,6 +115,7 @@ export class Service implements ConnectionHost {
   readonly #pagers = new Pagers(agentTimeoutMs)
   readonly #paging: PagingOptions
   readonly #homes: Homes
+  readonly #snapshots: Snapshots
   readonly #partitions: Partitions
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
@@ -159,6 +161,12 @@ export class Service implements ConnectionHost {
     const { holdMs, flushMs, cacheBytes } = options.paging ?? defaultPaging
     this.#paging = { holdMs, flushMs, budget: new Budget(cacheBytes) }
     this.#homes = this.#createHomes()
+    this.#snapshots = new Snapshots({
+      groups: this.#groups,
+      homes: this.#homes,
+      agentTimeoutMs,
+      shared: () => this.#trimmer.wake(),
+    })
     this.#partitions = this.#createPartitions()
     this.#revoker = new Revoker({
       groups: this.#groups,
@@ -228,6 +236,7 @@ export class Service implements ConnectionHost {
       groups: this.#groups,
       memories: this.#memories,
       homes: this.#homes,
+      snapshots: this.#snapshots,
       pagers: this.#pagers,
       paging: this.#paging,
       agentTimeoutMs,
@@ -254,6 +263,7 @@ export class Service implements ConnectionHost {
       revoker: this.#revoker,
       partitions: this.#partitions,
       homes: this.#homes,
+      snapshots: this.#snapshots,
       pagers: this.#pagers,
       partitionName: this.#options.paths.partition,
       partitionId: this.#options.partitionId,

@@ -195,6 +195,11 @@ export const messages = {
    * partition, which is lost, wrote to them.
    */
   rolledBack: { code: 35, fields: { segid: 'u64' }, tail: 'rollback' },
+  /**
+   * Copy a range into the memfd that comes along, which is as long; done: it has. A permit that may
+   * read is enough, and the memfd is not kept.
+   */
+  snapshot: { code: 36, fields: { apid: 'u64', offset: 'size', length: 'size' }, tail: 'none' },
   release: { code: 23, fields: { apid: 'u64' }, tail: 'none' },
   remove: { code: 24, fields: { segid: 'u64' }, tail: 'none' },
   list: { code: 25, fields: { cursor: 'u64' }, tail: 'none' },

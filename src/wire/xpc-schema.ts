@@ -105,6 +105,9 @@ export const xpcMessages = {
   places: { code: 23, fields: {}, tail: 'place' },
   /** The cache has nothing of a file any more. Not answered. */
   leave: { code: 24, fields: { file: 'u32', cache: 'u32' }, tail: 'none' },
+  /** The content of a range, of as much as a message carries, each page as it was at one moment. */
+  peek: { code: 26, fields: { apid: 'u64', offset: 'size', length: 'size' }, tail: 'none' },
+  peeked: { code: 27, fields: {}, tail: 'bytes' },
   /** Answered with done when all that was said before has been seen. */
   sync: { code: 25, fields: {}, tail: 'none' },
   /** Home to holder: the segment is gone; answered with done when nobody sees its memory any more. */

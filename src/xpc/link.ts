@@ -37,7 +37,7 @@ interface Current {
 }
 
 /** Messages that answer a request of this end. */
-const answers: ReadonlySet<XpcName> = new Set(['done', 'failure', 'found', 'got', 'places'])
+const answers: ReadonlySet<XpcName> = new Set(['done', 'failure', 'found', 'got', 'places', 'peeked'])
 
 /** Heartbeats without a word after which a peer is taken for gone. */
 const silentHeartbeats = 5
@@ -197,6 +197,8 @@ export class Link {
     if (pending === undefined) return
     this.#pending.delete(message.request)
     clearTimeout(pending.timer)
+    // Whoever asked looks at it later.
+    if (message.name === 'peeked') return pending.resolve({ ...message, bytes: message.bytes.slice() })
     if (message.name !== 'failure') return pending.resolve(message)
     pending.reject(new XpmemError(codeOf(message.errno), pending.name, message.text))
   }
