@@ -3,6 +3,8 @@ import { runDemo } from './demo/run.js'
 
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('share an Arrow file with two readers, change it under their eyes, kill the owner')
+    .description(
+      'share an Arrow file with two readers, change it, kill the owner; then share it with another partition',
+    )
     .action(runDemo)
 }

@@ -21,10 +21,11 @@ const made = performance.now()
 tell('made', { bytes: file.length, readMs: read - started, openMs: opened - read, makeMs: made - opened })
 
 process.on('message', async ({ say }: { say: string }) => {
-  if (say !== 'change') return
   const { tableFromIPC } = await loadArrow()
   const table = tableFromIPC(new Uint8Array(region, 0, file.length))
   const delays = table.batches[0]?.getChild('delay')?.data[0]?.values as Int16Array
+  if (say === 'look') tell('look', { delay: delays[0] })
+  if (say !== 'change') return
   const before = delays[0]
   delays[0] = 9_999
   tell('change', { before, after: delays[0] })

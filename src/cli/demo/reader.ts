@@ -4,6 +4,7 @@ import type { Attachment } from '../../client/attachment.js'
 import { Partition } from '../../client/partition.js'
 import { XpmemError } from '../../errors.js'
 import { flightsName, loadArrow, originsName } from './data.js'
+import { meansBy, meansByHour } from './means.js'
 
 const tell = (say: string, more: object = {}) => process.send?.({ say, ...more })
 
@@ -28,25 +29,6 @@ function tableIn(attachment: Attachment): { table: Table; buffers: number } {
   return { table, buffers: buffers.length }
 }
 
-interface Mean {
-  readonly key: string
-  readonly flights: number
-  readonly meanDelay: number
-}
-
-function means(table: Table, keyOf: (row: number) => string): Mean[] {
-  const delays = table.getChild('delay')?.toArray() as Int16Array
-  const sums = new Map<string, { flights: number; sum: number }>()
-  for (let row = 0; row < delays.length; row += 1) {
-    const key = keyOf(row)
-    const entry = sums.get(key) ?? { flights: 0, sum: 0 }
-    entry.flights += 1
-    entry.sum += delays[row] ?? 0
-    sums.set(key, entry)
-  }
-  return [...sums].map(([key, { flights, sum }]) => ({ key, flights, meanDelay: sum / flights }))
-}
-
 const started = performance.now()
 const partition = await Partition.open()
 const opened = performance.now()
@@ -57,17 +39,14 @@ const originsMemory = await originsPermit.attach({ onOwnerExit })
 const attached = performance.now()
 const flights = tableIn(flightsMemory)
 const origins = tableIn(originsMemory)
-const times = flights.table.getChild('time')?.toArray() as Float32Array
 const originOf = origins.table.getChild('origin')
 const delays = flights.table.getChild('delay')?.toArray() as Int16Array
 const parsed = performance.now()
 
 function compute() {
   return {
-    byHour: means(flights.table, (row) => `${Math.floor(times[row] ?? 0)}`).sort(
-      (a, b) => Number(a.key) - Number(b.key),
-    ),
-    byOrigin: means(origins.table, (row) => `${originOf?.get(row)}`).sort((a, b) => b.flights - a.flights),
+    byHour: meansByHour(flights.table),
+    byOrigin: meansBy(origins.table, (row) => `${originOf?.get(row)}`).sort((a, b) => b.flights - a.flights),
   }
 }
 

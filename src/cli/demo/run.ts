@@ -1,17 +1,22 @@
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { formatBytes, formatTable } from '../table.js'
 import { requireData } from './data.js'
-import { type Line, Player, startOwnService } from './stage.js'
-
-interface Mean {
-  readonly key: string
-  readonly flights: number
-  readonly meanDelay: number
-}
+import { playAcross } from './far.js'
+import type { Mean } from './means.js'
+import {
+  endService,
+  type Line,
+  ms,
+  type OwnService,
+  Player,
+  print,
+  require,
+  type Stage,
+  startOwnService,
+} from './stage.js'
 
 interface Computed extends Line {
   readonly byHour: Mean[]
@@ -24,41 +29,42 @@ interface Computed extends Line {
   readonly computeMs: number
 }
 
-const ms = (time: unknown) => `${(time as number).toFixed(1)} ms`
-const print = (text: string) => process.stdout.write(`${text}\n`)
-
 /** Origins shown, of the many there are. */
 const shownOrigins = 12
-
-function require(condition: boolean, otherwise: string): void {
-  if (!condition) throw new Error(`the demo failed: ${otherwise}`)
-}
 
 /** The main job on real data, each step with the time it took. Everything it starts ends with it. */
 export async function runDemo(): Promise<void> {
   requireData()
   const runtimeDir = mkdtempSync(join(tmpdir(), 'xpmem-demo-'))
   const players: Player[] = []
-  const cast = (file: string) => {
-    const player = new Player(file, runtimeDir)
-    players.push(player)
-    return player
+  const services: OwnService[] = []
+  const stage: Stage = {
+    cast(file, partition) {
+      const player = new Player(file, { runtimeDir, partition })
+      players.push(player)
+      return player
+    },
+    async serve(partition, ...more) {
+      const service = await startOwnService({ runtimeDir, partition }, more)
+      services.push(service)
+      return service
+    },
   }
-  const started = performance.now()
-  const service = await startOwnService(runtimeDir)
   try {
-    print(`service     pid ${service.pid}, ready after ${ms(performance.now() - started)}`)
-    await play(cast)
+    const started = performance.now()
+    const { child } = await stage.serve('demo')
+    print(`service     pid ${child.pid}, ready after ${ms(performance.now() - started)}`)
+    const means = await play((file) => stage.cast(file, 'demo'))
+    await playAcross(stage, means)
   } finally {
     await Promise.all(players.map((player) => player.end('SIGKILL')))
-    const ended = once(service, 'exit')
-    service.kill('SIGTERM')
-    await ended
+    await Promise.all(services.map(endService))
     rmSync(runtimeDir, { recursive: true, force: true })
   }
 }
 
-async function play(cast: (file: string) => Player): Promise<void> {
+/** What happens in one partition. Gives the means per hour that the readers found. */
+async function play(cast: (file: string) => Player): Promise<readonly Mean[]> {
   const owner = cast('./owner.js')
   const made = await owner.hear('made')
   print(
@@ -69,14 +75,15 @@ async function play(cast: (file: string) => Player): Promise<void> {
   const keeping = cast('./reader.js')
   delete process.env.XPMEM_DEMO_KEEP
   const readers = [strict, keeping]
-  await showMeans(readers)
+  const means = await showMeans(readers)
   await changeAValue(owner, readers)
   await killTheOwner(owner, strict, keeping)
   for (const reader of readers) reader.tell('leave')
   await Promise.all(readers.map((reader) => reader.exited))
+  return means
 }
 
-async function showMeans(readers: Player[]): Promise<void> {
+async function showMeans(readers: Player[]): Promise<readonly Mean[]> {
   const results = await Promise.all(readers.map((reader) => reader.hear<Computed>('computed')))
   results.forEach((result, index) => {
     print(
@@ -93,6 +100,7 @@ async function showMeans(readers: Player[]): Promise<void> {
     `\nMean delay per origin, ${origins} flights of flights-20k, the ${shownOrigins} busiest of ${first.byOrigin.length} origins`,
   )
   print(`${meansTable('ORIGIN', first.byOrigin.slice(0, shownOrigins))}\n`)
+  return first.byHour
 }
 
 function meansTable(title: string, rows: Mean[]): string {

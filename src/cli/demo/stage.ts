@@ -9,7 +9,20 @@ export interface Line {
   readonly [more: string]: unknown
 }
 
+export const ms = (time: unknown) => `${(time as number).toFixed(1)} ms`
+export const print = (text: string) => process.stdout.write(`${text}\n`)
+
+export function require(condition: boolean, otherwise: string): void {
+  if (!condition) throw new Error(`the demo failed: ${otherwise}`)
+}
+
 const pathOf = (file: string) => fileURLToPath(new URL(file, import.meta.url))
+
+/** A partition of the demo's. */
+export interface Place {
+  readonly runtimeDir: string
+  readonly partition: string
+}
 
 /** One of the demo's processes. */
 export class Player {
@@ -18,8 +31,9 @@ export class Player {
   readonly #heard: Line[] = []
   readonly #wanted = new Map<string, (line: Line) => void>()
 
-  constructor(file: string, runtimeDir: string) {
-    this.child = fork(pathOf(file), { env: { ...process.env, XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_PARTITION: 'demo' } })
+  constructor(file: string, { runtimeDir, partition }: Place) {
+    const env = { ...process.env, XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_PARTITION: partition }
+    this.child = fork(pathOf(file), { env })
     this.exited = once(this.child, 'exit')
     this.child.on('message', (line: Line) => {
       const wanted = this.#wanted.get(line.say)
@@ -55,14 +69,32 @@ export class Player {
   }
 }
 
+/** Where the demo is played. Everything that is started there ends with it. */
+export interface Stage {
+  cast(file: string, partition: string): Player
+  serve(partition: string, ...more: string[]): Promise<OwnService>
+}
+
+export interface OwnService {
+  readonly child: ChildProcess
+  /** Where it listens for other partitions, HOST:PORT; '' if it does not. */
+  readonly listen: string
+}
+
 /** A service of the demo's own, in its own directory. */
-export async function startOwnService(runtimeDir: string): Promise<ChildProcess> {
-  const args = [pathOf('../main.js'), 'serve', '--partition', 'demo', '--runtime-dir', runtimeDir]
+export async function startOwnService({ partition, runtimeDir }: Place, more: string[] = []): Promise<OwnService> {
+  const args = [pathOf('../main.js'), 'serve', '--partition', partition, '--runtime-dir', runtimeDir, ...more]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })
-  await Promise.race([
+  const [ready] = (await Promise.race([
     once(lines, 'line'),
     once(child, 'exit').then(([code]) => Promise.reject(new Error(`the service ended with ${code}`))),
-  ])
-  return child
+  ])) as [string]
+  return { child, listen: / listen=(\S+)/.exec(ready)?.[1] ?? '' }
+}
+
+export async function endService({ child }: OwnService): Promise<void> {
+  const ended = once(child, 'exit')
+  child.kill('SIGTERM')
+  await ended
 }
