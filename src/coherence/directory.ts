@@ -32,6 +32,11 @@ export class Directory {
     return this.#used.reduce((sum, used) => sum + used, 0)
   }
 
+  /** How many different sets of sharers pages have, and the empty one. */
+  get setCount(): number {
+    return this.#sets.size
+  }
+
   #word(page: number): number {
     return this.#chunks[Math.floor(page / pagesPerChunk)]?.[page % pagesPerChunk] ?? 0
   }
