@@ -103,6 +103,14 @@ test('a fault that comes late is answered at once', () => {
   assert.deepEqual(said(), ['wake 20+1', 'unprotect 20+1', 'wake 0+1'])
 })
 
+test('home goes on reading a shared page while others are asked to give it up', () => {
+  const { home, said } = newBusyHome()
+  home.write(3, 0, 1, 0)
+  said()
+  home.fault(0, 'read', 0)
+  assert.deepEqual(said(), ['wake 0+1'])
+})
+
 test('requests for one page are served in the order in which they came', () => {
   const { home, said } = newBusyHome()
   home.write(1, 4, 1, 0)

@@ -54,12 +54,13 @@ test('a directory says of every page what was last said of it, and keeps the set
 
 test('nodes that come and go leave no sets behind', () => {
   const directory = new Directory(10)
-  for (let node = 1; node < 10_000; node += 1) {
+  for (let node = 1; node < 1000; node += 1) {
     directory.addSharer(3, node)
     directory.addSharer(4, node)
+    if (node > 100) directory.removeSharer(4, node - 100)
     if (node > 2) directory.removeSharer(3, node - 2)
   }
-  for (let node = 1; node < 10_000; node += 1) directory.removeSharer(4, node)
-  assert.deepEqual(directory.sharers(3), [9998, 9999])
+  for (let node = 900; node < 1000; node += 1) directory.removeSharer(4, node)
+  assert.deepEqual(directory.sharers(3), [998, 999])
   assert.equal(directory.setCount, 2)
 })
