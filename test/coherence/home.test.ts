@@ -139,6 +139,48 @@ test("a page that home's thread just got is not taken from it before its time is
   assert.deepEqual(said(), [])
 })
 
+test("home's own threads do not wait for its window", () => {
+  const { home, said } = newBusyHome()
+  home.fault(4, 'read', 10)
+  home.returned(3, 4, 1, 'content', 10)
+  said()
+  home.fault(4, 'write', 10)
+  assert.deepEqual(said(), ['invalidate 4+1 to 3'])
+})
+
+test("a page that home's thread waits to write comes back writable, whoever waits behind it", () => {
+  const { home, said } = newBusyHome()
+  home.fault(4, 'write', 10)
+  home.read(1, 4, 1, 10)
+  said()
+  home.returned(3, 4, 1, 'content', 10)
+  assert.deepEqual(said(), ['install 4+1 0 writable', 'wake 4+1', 'delay 4+1 12'])
+})
+
+test('the end of a window is asked for once, though a request that waited for it is gone', () => {
+  const { home, said } = newBusyHome()
+  home.fault(4, 'write', 10)
+  home.returned(3, 4, 1, 'content', 10)
+  home.read(1, 4, 1, 10)
+  home.write(3, 4, 1, 10)
+  said()
+  home.gone(1, 11)
+  assert(!said().some((line) => line.startsWith('delay')))
+  home.elapsed(4, 1, 12)
+  assert.deepEqual(said().at(-1), 'take 4+1')
+})
+
+test('pages that were taken from all for a node that is gone are home again', () => {
+  const { home, said } = newBusyHome()
+  home.write(3, 0, 1, 0)
+  home.gone(3, 0)
+  home.invalidated(1, 0, 1, 0)
+  said()
+  home.invalidated(2, 0, 1, 0)
+  assert.deepEqual(said(), ['unprotect 0+1'])
+  assert.equal(home.state(0), 'home')
+})
+
 test('a page that is put while it is recalled is home again, and the recall goes on', () => {
   const { home, said } = newBusyHome()
   home.write(1, 4, 1, 0)
@@ -258,6 +300,11 @@ const refused: readonly Refused[] = [
     what: 'a page returned by another node',
     before: (home) => home.fault(4, 'read', 0),
     event: (home) => home.returned(1, 4, 1, 'content', 0),
+  },
+  {
+    what: "'already' of another node",
+    before: (home) => home.fault(4, 'read', 0),
+    event: (home) => home.returned(1, 4, 1, 'already', 0),
   },
   {
     what: 'more pages returned than it asked for',

@@ -362,6 +362,7 @@ export class World {
     const writers = here([state.clean, state.dirty])
     assert.deepEqual(here([state.reading, state.writing, state.upgrading]), [], 'no request is left over')
     const said = [...this.home.nodesWith(page)]
+    assert.equal(said.length === 0, this.home.state(page) === 'home', `page ${page} is home's if nobody has it`)
     const isFar = this.home.state(page) === 'far'
     const due = { sharers: isFar ? [] : said, writers: isFar ? said : [] }
     assert.deepEqual({ sharers, writers }, due, `both sides say the same of page ${page}`)
