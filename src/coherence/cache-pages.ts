@@ -79,9 +79,9 @@ export class CachePages {
     this.#chunk(page).stamps[page % pagesPerChunk] = this.#clock
   }
 
-  /** The pages of a range that are not absent, ascending; each may be changed when it is visited. */
-  forEach(visit: (page: number, state: State) => void, first = 0, count = this.pageCount - first): void {
-    this.#scan(first, count, 'used', visit)
+  /** The pages that are not absent, ascending; each may be changed when it is visited. */
+  forEach(visit: (page: number, state: State) => void): void {
+    this.#scan(0, this.pageCount, 'used', visit)
   }
 
   /** The dirty pages of a range, likewise. */

@@ -161,7 +161,7 @@ export class Cache {
       if (this.#demands.has(page)) violation(call, `page ${page} is asked for already`)
     })
     this.#each(first, count, (page) => {
-      const until = hasPage(this.#pages.get(page)) ? this.#window.until(page, now) : 0
+      const until = this.#window.until(page, now)
       if (until === 0) return this.#yield(page, demand)
       this.#demands.set(page, demand)
       this.#batch.add(effect.delay, page, 0, 0, until)

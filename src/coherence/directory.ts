@@ -32,6 +32,11 @@ export class Directory {
     return this.#used.reduce((sum, used) => sum + used, 0)
   }
 
+  /** How many different sets of sharers pages have, and the empty one. */
+  get setCount(): number {
+    return this.#sets.size
+  }
+
   #word(page: number): number {
     return this.#chunks[Math.floor(page / pagesPerChunk)]?.[page % pagesPerChunk] ?? 0
   }
@@ -117,12 +122,11 @@ export class Directory {
   }
 
   /** Every page that is not `home` or is waited for, ascending; each may be changed when it is visited. */
-  forEach(visit: (page: number) => void, first = 0, count = this.pageCount - first): void {
-    const end = first + count
-    for (let page = first; page < end; ) {
+  forEach(visit: (page: number) => void): void {
+    for (let page = 0; page < this.pageCount; ) {
       const index = Math.floor(page / pagesPerChunk)
       const chunk = this.#chunks[index]
-      const stop = Math.min(end, (index + 1) * pagesPerChunk)
+      const stop = Math.min(this.pageCount, (index + 1) * pagesPerChunk)
       if (chunk === undefined || this.#used[index] === 0) page = stop
       for (; page < stop; page += 1) if (chunk?.[page % pagesPerChunk] !== 0) visit(page)
     }

@@ -239,10 +239,11 @@ export class Home {
     return this.#directory.isBusy(page) ? this.#deals.get(page) : undefined
   }
 
-  /** How content should come in: writable if home may have the page for itself then. */
+  /** How content comes in when no node has the page: writable if home may have it for itself then. */
   #placing(deal: Deal | undefined): Placing {
     const next = deal?.queue[0]
-    return next === undefined || (next.node === homeItself && next.access === 'write') ? 'writable' : 'protected'
+    if (next?.node === homeItself && next.access === 'write') return 'writable'
+    return deal?.queue.some(({ node }) => node !== homeItself) ? 'protected' : 'writable'
   }
 
   #install(page: number, nth: number, placing: Placing): void {

@@ -29,7 +29,7 @@ export class SharerSets {
 
   /** The set with the node; somebody must `retain` it. */
   with(id: number, node: number): number {
-    return this.#changed(id, node, (members) => [...members, node].sort((a, b) => a - b))
+    return this.#changed(id, node, (members) => [...new Set(members).add(node)].sort((a, b) => a - b))
   }
 
   /** The set without the node; somebody must `retain` it. */

@@ -130,17 +130,16 @@ function wayTo({ from, action }: Ways, index: number, last: string): string {
 }
 
 /** Tells states apart, with 128 bits of each. */
-function digest(saved: Saved): string {
-  return createHash('md5')
-    .update(JSON.stringify({ ...saved, names: [] }))
-    .digest('base64')
+function digest(text: string): string {
+  return createHash('md5').update(text).digest('base64')
 }
 
 /** Every state that can be reached from the first within the budget and so many steps, shortest ways first. */
 export function explore(options: WorldOptions, budget: Budget, maxDepth = Number.POSITIVE_INFINITY): Exploration {
   const ways: Ways = { from: [-1], action: [''] }
-  let frontier = [{ index: 0, saved: firstState(options, budget) }]
-  const known = new Set(frontier.map(({ saved }) => digest(saved)))
+  const first = firstState(options, budget)
+  let frontier = [{ index: 0, saved: first.saved }]
+  const known = new Set([digest(first.text)])
   let [steps, depth, rests, rollbacks] = [0, 0, 0, 0]
   for (; frontier.length > 0 && depth < maxDepth; depth += 1) {
     const next: typeof frontier = []
@@ -159,8 +158,8 @@ export function explore(options: WorldOptions, budget: Budget, maxDepth = Number
         steps += 1
         rollbacks += world.rolledBack
         const reached = sorted(save(world, spent(saved.budget, action.spends), saved.names))
-        if (known.size === known.add(digest(reached)).size) continue
-        next.push({ index: ways.from.length, saved: reached })
+        if (known.size === known.add(digest(reached.text)).size) continue
+        next.push({ index: ways.from.length, saved: reached.saved })
         ways.from.push(index)
         ways.action.push(action.name)
       }
@@ -170,7 +169,7 @@ export function explore(options: WorldOptions, budget: Budget, maxDepth = Number
   return { states: known.size, steps, depth, rests, rollbacks, isComplete: frontier.length === 0 }
 }
 
-function firstState(options: WorldOptions, budget: Budget): Saved {
+function firstState(options: WorldOptions, budget: Budget) {
   const world = new World(options)
   const names = Array.from({ length: options.places }, (_, index) => index + 1)
   for (const place of names) world.addPlace(place)

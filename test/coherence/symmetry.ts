@@ -32,27 +32,36 @@ function renamed(home: HomeSnapshot, name: (node: number) => number): HomeSnapsh
   }
 }
 
+/** All that is in a place, without what it is called. */
+function described(saved: Saved, index: number): string {
+  const place = saved.places[index] as Saved['places'][number]
+  const threads = saved.threads.filter(({ at }) => at === index + 1).map(({ is, access }) => [is, access])
+  const late = place.node > saved.places.length
+  const { cache, memory, toNode, toHome, link } = place
+  return JSON.stringify([
+    late,
+    link,
+    cache,
+    memory,
+    toNode,
+    toHome,
+    threads,
+    saved.delays[index + 1],
+    saidOf(saved.home, place.node),
+  ])
+}
+
 /**
- * The same world with its places in an order that only depends on what happens in them: worlds that
- * differ in who is who become one. Each place must have as many threads as every other.
+ * The same world with its places in an order that only depends on what happens in them, so that worlds
+ * that differ in who is who become one; and a text that is the same for those alone. Each place must
+ * have as many threads as every other.
  */
-export function sorted(saved: Saved): Saved {
+export function sorted(saved: Saved): { readonly saved: Saved; readonly text: string } {
   const count = saved.places.length
-  const described = saved.places.map((place, index) => {
-    const threads = saved.threads.filter(({ at }) => at === index + 1).map((thread) => ({ ...thread, at: 0 }))
-    const late = place.node > count
-    return JSON.stringify([
-      late,
-      { ...place, node: 0 },
-      threads,
-      saved.delays[index + 1],
-      saidOf(saved.home, place.node),
-    ])
-  })
+  const texts = saved.places.map((_, index) => described(saved, index))
   const order = saved.places
     .map((_, index) => index)
-    .sort((a, b) => ((described[a] as string) < (described[b] as string) ? -1 : 1))
-  if (order.every((from, to) => from === to)) return { ...saved, home: renamed(saved.home, (node) => node) }
+    .sort((a, b) => ((texts[a] as string) < (texts[b] as string) ? -1 : 1))
   const pick = <T>(list: readonly T[]) => order.map((from) => list[from] as T)
   /** A node's number tells its place, and how often the place has joined. */
   const name = (node: number) => {
@@ -60,14 +69,21 @@ export function sorted(saved: Saved): Saved {
     return node === 0 ? 0 : node - place + order.indexOf(place)
   }
   const [ofHome = [], ...ofPlaces] = saved.delays
+  const { budget, memory, aside, kept, latest } = saved
+  const home = renamed(saved.home, name)
+  const ofHomeThreads = saved.threads.filter(({ at }) => at === 0)
+  const threads = order.flatMap((from, index) =>
+    saved.threads.filter(({ at }) => at === from + 1).map((thread) => ({ ...thread, at: index + 1 })),
+  )
   return {
-    ...saved,
-    home: renamed(saved.home, name),
-    places: pick(saved.places).map((place) => ({ ...place, node: name(place.node) })),
-    threads: [0, ...order.map((from) => from + 1)].flatMap((from, at) =>
-      saved.threads.filter((thread) => thread.at === from).map((thread) => ({ ...thread, at })),
-    ),
-    delays: [ofHome, ...pick(ofPlaces)],
-    names: pick(saved.names),
+    saved: {
+      ...saved,
+      home,
+      places: pick(saved.places).map((place) => ({ ...place, node: name(place.node) })),
+      threads: [...ofHomeThreads, ...threads],
+      delays: [ofHome, ...pick(ofPlaces)],
+      names: pick(saved.names),
+    },
+    text: JSON.stringify([budget, home, memory, aside, kept, latest, ofHome, ofHomeThreads]) + pick(texts).join(''),
   }
 }
