@@ -5,6 +5,7 @@ import type { Client } from '../service/connection.js'
 import { hasIpcOwner } from '../service/processes.js'
 import type { Permit, Registry, Segment } from '../service/registry.js'
 import { maxGroupsTold, xpcGetFlag } from '../wire/xpc-schema.js'
+import type { XpcMessage } from '../xpc/connection.js'
 import type { Link } from '../xpc/link.js'
 import type { Peer } from './peer.js'
 
@@ -12,13 +13,18 @@ export interface ImportsContext {
   readonly registry: Registry
   /** The peer behind a link that is active. */
   peerOf(link: Link): Peer
+  /** The peer gives answers that none can be. */
+  broken(peer: Peer, why: XpmemError): void
 }
 
 /** How long a peer may take to answer a request. */
 const answerTimeoutMs = 5_000
 
-function malformed(what: string): XpmemError {
-  return new XpmemError('EPROTO', 'get', what)
+/** An answer that breaks the protocol. */
+class BadAnswer extends XpmemError {
+  constructor(what: string) {
+    super('EPROTO', 'get', what)
+  }
 }
 
 /** Segments of other partitions that processes here have got, and the permits on them. */
@@ -40,19 +46,41 @@ export class Imports {
     key: bigint | string,
     access: number,
   ): Promise<{ permit: Permit; segment: Segment }> {
-    const segid = typeof key === 'bigint' ? key : await this.#find(link, key)
+    const peer = this.#context.peerOf(link)
+    try {
+      const segid = typeof key === 'bigint' ? key : await this.#find(link, key)
+      const got = await this.#ask(client, link, segid, access)
+      return this.#take(client, peer, { segid, access }, got)
+    } catch (error) {
+      if (error instanceof BadAnswer) this.#context.broken(peer, error)
+      throw error
+    }
+  }
+
+  async #ask(client: Client, link: Link, segid: bigint, access: number): Promise<XpcMessage & { name: 'got' }> {
     const { uid, gid, groups } = client.credentials
     const rows = groups.slice(0, maxGroupsTold).map((group) => ({ gid: group, reserved: 0 }))
     const flags = hasIpcOwner(client.group.pid) ? xpcGetFlag.ipcOwner : 0
     const got = await link.request('get', { segid, access, uid, gid, flags, rows }, answerTimeoutMs)
-    if (got.name !== 'got') throw malformed(`the partition answered a get with ${got.name}`)
-    const peer = this.#context.peerOf(link)
+    if (got.name !== 'got') throw new BadAnswer(`the partition answered a get with ${got.name}`)
+    return got
+  }
+
+  /** Who asked may have gone meanwhile, or the link may have gone and come back: then the permit goes back, too. */
+  #take(
+    client: Client,
+    peer: Peer,
+    asked: { segid: bigint; access: number },
+    got: XpcMessage & { name: 'got' },
+  ): { permit: Permit; segment: Segment } {
     try {
-      if (got.segid !== segid || got.access !== access)
-        throw malformed('the partition gave another permit than was asked for')
+      if (this.#context.peerOf(peer.link) !== peer) throw peer.link.unreachable('get')
+      if (got.segid !== asked.segid || got.access !== asked.access)
+        throw new BadAnswer('the partition gave another permit than was asked for')
+      if (client.group.gone || client.channel.closed) throw new XpmemError('ESRCH', 'get', 'the process is gone')
       return this.#add(client, peer, got)
     } catch (error) {
-      link.send('release', 0, { apid: got.apid })
+      peer.link.send('release', 0, { apid: got.apid })
       throw error
     }
   }
@@ -74,7 +102,7 @@ export class Imports {
 
   async #find(link: Link, name: string): Promise<bigint> {
     const found = await link.request('find', { text: name }, answerTimeoutMs)
-    if (found.name !== 'found') throw malformed(`the partition answered a find with ${found.name}`)
+    if (found.name !== 'found') throw new BadAnswer(`the partition answered a find with ${found.name}`)
     return found.segid
   }
 
@@ -86,13 +114,12 @@ export class Imports {
     const { registry } = this.#context
     const { segid, length, dataLength } = got
     if (!isId(segid) || unpackId(segid).partition !== peer.partition)
-      throw malformed('that is no segid of the partition')
+      throw new BadAnswer('that is no segid of the partition')
     if (length === 0 || length % kernel.pageSize !== 0 || dataLength > length)
-      throw malformed('that is no length of a segment')
-    if (client.group.gone) throw new XpmemError('ESRCH', 'get', 'the process is gone')
+      throw new BadAnswer('that is no length of a segment')
     const offer = { address: 0n, length, dataLength, mode: 0, name: '', uid: 0, gid: 0 }
     const segment = registry.importSegment(peer.session, segid, offer)
-    if (segment.length !== length) throw malformed('the segment has another length than before')
+    if (segment.length !== length) throw new BadAnswer('the segment has another length than before')
     const permits = this.#permitsOn.get(segid) ?? new Set()
     this.#permitsOn.set(segid, permits)
     try {
