@@ -68,7 +68,12 @@ export function asXpmemError(error: unknown, call: string): XpmemError {
   const { code, message, syscall } = error as { code?: unknown; message?: unknown; syscall?: unknown }
   const known = typeof code === 'string' && code in errnoByCode ? (code as ErrorCode) : undefined
   // The kernel face's messages begin with the name of the system call or function.
-  const text = String(message ?? error)
+  const text = String(message || allMessages(error) || error)
   const reason = typeof syscall === 'string' && syscall === call ? text.slice(syscall.length + 2) : text
   return new XpmemError(known ?? (error instanceof TypeError ? 'EINVAL' : 'EPROTO'), call, reason, { cause: error })
+}
+
+/** A host with several addresses fails with an error for each, under one that says nothing. */
+function allMessages(error: unknown): string {
+  return error instanceof AggregateError ? error.errors.map((one) => String(one?.message ?? one)).join(', ') : ''
 }

@@ -29,8 +29,9 @@ interface ServeOptions extends PartitionOptions {
   readonly hold: number
 }
 
-/** Milliseconds between two heartbeats at the least. */
+/** Milliseconds between two heartbeats at the least and at the most. */
 const minHeartbeatMs = 10
+const maxHeartbeatMs = 3_600_000
 
 function parseListen(text: string): Address {
   const address = parseAddress(text)
@@ -46,7 +47,9 @@ function parsePeers(text: string, before: readonly PeerEntry[]): PeerEntry[] {
 
 function parseHeartbeat(text: string): number {
   const value = parseCount(text)
-  if (value < minHeartbeatMs) throw new InvalidArgumentError(`give ${minHeartbeatMs} milliseconds or more.`)
+  if (value < minHeartbeatMs || value > maxHeartbeatMs) {
+    throw new InvalidArgumentError(`give ${minHeartbeatMs} to ${maxHeartbeatMs} milliseconds.`)
+  }
   return value
 }
 

@@ -13,11 +13,12 @@ import { maxSnapshotBytes } from '../service/snapshots.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
 import { access, extentFlag, hole, maxDescriptors } from '../wire/schema.js'
-import type { RowOf } from '../wire/schema-codec.js'
-import { maxGroupsTold, noFile, type XpcSchema, xpcAttachFlag, xpcGetFlag, xpcGotFlag } from '../wire/xpc-schema.js'
+import { maxGroupsTold, noFile, xpcAttachFlag, xpcGetFlag, xpcGotFlag } from '../wire/xpc-schema.js'
+import type { XpcMessage } from '../xpc/connection.js'
 import type { Link } from '../xpc/link.js'
 import { Caches, type HomeMessage } from './caches.js'
 import type { Peer } from './peer.js'
+import { BadAnswer, checkPlaces, type Place } from './places.js'
 
 export interface ImportsContext {
   readonly registry: Registry
@@ -26,6 +27,8 @@ export interface ImportsContext {
   readonly groups: Groups
   /** The peer behind a link that is active. */
   peerOf(link: Link): Peer
+  /** The peer gives answers that none can be. */
+  broken(peer: Peer, why: XpmemError): void
 }
 
 /** Extents for a process. */
@@ -36,10 +39,6 @@ export interface FarExtents {
 
 /** How long a peer may take to answer a request. */
 const answerTimeoutMs = 5_000
-
-function malformed(what: string): XpmemError {
-  return new XpmemError('EPROTO', 'get', what)
-}
 
 /** Segments of other partitions that processes here have got, and the permits on them. */
 export class Imports {
@@ -63,19 +62,38 @@ export class Imports {
     key: bigint | string,
     access: number,
   ): Promise<{ permit: Permit; segment: Segment }> {
-    const segid = typeof key === 'bigint' ? key : await this.#find(link, key)
+    const peer = this.#context.peerOf(link)
+    return this.#trusting(peer, async () => {
+      const segid = typeof key === 'bigint' ? key : await this.#find(link, key)
+      const got = await this.#ask(client, link, segid, access)
+      return this.#take(client, peer, { segid, access }, got)
+    })
+  }
+
+  async #ask(client: Client, link: Link, segid: bigint, access: number): Promise<XpcMessage & { name: 'got' }> {
     const { uid, gid, groups } = client.credentials
     const rows = groups.slice(0, maxGroupsTold).map((group) => ({ gid: group, reserved: 0 }))
     const flags = hasIpcOwner(client.group.pid) ? xpcGetFlag.ipcOwner : 0
     const got = await link.request('get', { segid, access, uid, gid, flags, rows }, answerTimeoutMs)
-    if (got.name !== 'got') throw malformed(`the partition answered a get with ${got.name}`)
-    const peer = this.#context.peerOf(link)
+    if (got.name !== 'got') throw new BadAnswer(`the partition answered a get with ${got.name}`)
+    return got
+  }
+
+  /** Who asked may have gone meanwhile, or the link may have gone and come back: then the permit goes back, too. */
+  #take(
+    client: Client,
+    peer: Peer,
+    asked: { segid: bigint; access: number },
+    got: XpcMessage & { name: 'got' },
+  ): { permit: Permit; segment: Segment } {
     try {
-      if (got.segid !== segid || got.access !== access)
-        throw malformed('the partition gave another permit than was asked for')
+      if (this.#context.peerOf(peer.link) !== peer) throw peer.link.unreachable('get')
+      if (got.segid !== asked.segid || got.access !== asked.access)
+        throw new BadAnswer('the partition gave another permit than was asked for')
+      if (client.group.gone || client.channel.closed) throw new XpmemError('ESRCH', 'get', 'the process is gone')
       return this.#add(client, peer, got)
     } catch (error) {
-      link.send('release', 0, { apid: got.apid })
+      peer.link.send('release', 0, { apid: got.apid })
       throw error
     }
   }
@@ -104,27 +122,45 @@ export class Imports {
    * Where a range lies in the copies that this partition has, which the process's agent is ready to
    * page. ENOTSUP without a userfaultfd, and what the home refuses with.
    */
-  async attach(client: Client, permit: Permit, range: Range): Promise<FarExtents> {
+  attach(client: Client, permit: Permit, range: Range): Promise<FarExtents> {
     const { peer, apid } = this.#permits.get(permit.apid) ?? noPermit()
+    return this.#trusting(peer, () => this.#attach(client, permit, range, peer, apid))
+  }
+
+  /** Cuts off a peer that gives answers that none can be. */
+  async #trusting<T>(peer: Peer, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (error instanceof BadAnswer) this.#context.broken(peer, error)
+      throw error
+    }
+  }
+
+  async #attach(client: Client, permit: Permit, range: Range, peer: Peer, apid: bigint): Promise<FarExtents> {
     // Who only reads has a copy of its own: it takes a writable descriptor to have faults answered.
     const cache = permit.access === access.readwrite ? 0 : client.group.id
     const { offset, length, holes } = range
     const flags = holes ? xpcAttachFlag.holes : 0
     const answer = await peer.link.request('attach', { apid, offset, length, cache, flags }, answerTimeoutMs)
-    if (answer.name !== 'places') throw malformed(`the partition answered an attach with ${answer.name}`)
+    if (answer.name !== 'places') throw new BadAnswer(`the partition answered an attach with ${answer.name}`)
     if (!this.#permits.has(permit.apid)) throw new XpmemError('ENOENT', 'attach', 'the segment is gone')
     return this.#extentsOf(client, permit, peer, checkPlaces(answer.rows, range), cache)
   }
 
   /** Copies a range as it is at home, piece by piece, into a memfd. */
-  async snapshot(apid: bigint, { offset, length }: Range, into: number): Promise<void> {
+  snapshot(apid: bigint, range: Range, into: number): Promise<void> {
     const { peer, apid: known } = this.#permits.get(apid) ?? noPermit()
+    return this.#trusting(peer, () => this.#peek(peer, known, range, into))
+  }
+
+  async #peek(peer: Peer, known: bigint, { offset, length }: Range, into: number): Promise<void> {
     for (let done = 0; done < length; done += maxSnapshotBytes) {
       const some = Math.min(maxSnapshotBytes, length - done)
       const input = { apid: known, offset: offset + done, length: some }
       const answer = await peer.link.request('peek', input, answerTimeoutMs)
       if (answer.name !== 'peeked' || answer.bytes.length !== some)
-        throw malformed('the content is not of what was asked for')
+        throw new BadAnswer('the content is not of what was asked for')
       peer.counters.pagesIn += some / kernel.pageSize
       kernel.writeAt(into, done, answer.bytes, 0, some)
     }
@@ -187,7 +223,7 @@ export class Imports {
 
   async #find(link: Link, name: string): Promise<bigint> {
     const found = await link.request('find', { text: name }, answerTimeoutMs)
-    if (found.name !== 'found') throw malformed(`the partition answered a find with ${found.name}`)
+    if (found.name !== 'found') throw new BadAnswer(`the partition answered a find with ${found.name}`)
     return found.segid
   }
 
@@ -199,13 +235,12 @@ export class Imports {
     const { registry } = this.#context
     const { segid, length, dataLength } = got
     if (!isId(segid) || unpackId(segid).partition !== peer.partition)
-      throw malformed('that is no segid of the partition')
+      throw new BadAnswer('that is no segid of the partition')
     if (length === 0 || length % kernel.pageSize !== 0 || dataLength > length)
-      throw malformed('that is no length of a segment')
-    if (client.group.gone) throw new XpmemError('ESRCH', 'get', 'the process is gone')
+      throw new BadAnswer('that is no length of a segment')
     const offer = { address: 0n, length, dataLength, mode: 0, name: '', uid: 0, gid: 0 }
     const segment = registry.importSegment(peer.session, segid, offer)
-    if (segment.length !== length) throw malformed('the segment has another length than before')
+    if (segment.length !== length) throw new BadAnswer('the segment has another length than before')
     const permits = this.#permitsOn.get(segid) ?? new Set()
     this.#permitsOn.set(segid, permits)
     try {
@@ -238,32 +273,8 @@ export class Imports {
   }
 }
 
-type Place = RowOf<XpcSchema, 'place'>
-
-/** Bytes of a file at the most: more than any memory, and pages of it can be counted in 32 bits. */
-const maxFileBytes = 2 ** 43
-
 function noPermit(): never {
   throw new XpmemError('ENOENT', 'attach', 'no such permit: never given, or released')
-}
-
-/** Places as they must be: of whole pages, inside of their files, and in order from the start of what was asked for. */
-function checkPlaces(places: readonly Place[], { offset, length }: Range): Place[] {
-  const { pageSize } = kernel
-  let reached = offset
-  for (const place of places) {
-    const { fileOffset, fileLength, file } = place
-    if ([place.offset, place.length, fileOffset, fileLength].some((number) => number % pageSize !== 0)) {
-      throw malformed('a place is not made of whole pages')
-    }
-    if (place.offset !== reached || place.length === 0) throw malformed('places do not follow each other')
-    reached += place.length
-    if (file === noFile) continue
-    if (fileLength > maxFileBytes || fileOffset + place.length > fileLength)
-      throw malformed('a place lies outside of its file')
-  }
-  if (reached === offset || reached > offset + length) throw malformed('the places are not of what was asked for')
-  return [...places]
 }
 
 /** What a key of a get says: a segment here, or one of a partition by name or number. */

@@ -71,7 +71,14 @@ export class Partitions {
     const { registry } = context
     const { groups, pagers, paging } = context
     this.#exports = new Exports({ ...context, trusted: new Set(trusted) })
-    this.#imports = new Imports({ registry, groups, pagers, paging, peerOf: (link) => this.#peerOf(link) })
+    this.#imports = new Imports({
+      registry,
+      groups,
+      pagers,
+      paging,
+      peerOf: (link) => this.#peerOf(link),
+      broken: (peer, why) => void this.#cutOff(peer, why),
+    })
     this.#membership = new Membership({
       name: context.name,
       partitionId: context.partitionId,
@@ -82,6 +89,7 @@ export class Partitions {
       events: {
         changed: (link) => this.#changed(link),
         message: (link, message) => this.#take(this.#peerOf(link), message),
+        late: (link, answer) => this.#late(link, answer),
         down: (link) => this.#down(link),
       },
     })
@@ -148,10 +156,14 @@ export class Partitions {
     try {
       await peer.link.request('revoke', { segid, reason: why }, revokeTimeoutMs)
     } catch (thrown) {
-      const error = asXpmemError(thrown, 'revoke')
       // What a partition does not take away from its processes it does not keep either: its link ends.
-      if (peer.link.active && this.#peers.get(peer.link) === peer) await peer.link.deactivate(error, true)
+      await this.#cutOff(peer, asXpmemError(thrown, 'revoke'))
     }
+  }
+
+  /** Ends the peer's link, unless it has ended, and another has begun perhaps. */
+  async #cutOff(peer: Peer, why: XpmemError): Promise<void> {
+    if (peer.link.active && this.#peers.get(peer.link) === peer) await peer.link.deactivate(why, true)
   }
 
   list(): PartitionInfo[] {
@@ -214,6 +226,11 @@ export class Partitions {
     if (message.name === 'revoke') this.#revoke(peer, message)
     else if (isHomeMessage(message)) this.#imports.take(peer, message)
     else this.#exports.handle(peer, message)
+  }
+
+  /** A permit that came too late for the process that asked is given back. */
+  #late(link: Link, answer: XpcMessage): void {
+    if (answer.name === 'got') link.send('release', 0, { apid: answer.apid })
   }
 
   /** A segment of the peer's has ended. EPROTO if it is not the peer's. */

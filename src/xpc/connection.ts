@@ -24,8 +24,20 @@ const highWaterBytes = 4 * 1024 * 1024
 /** Bytes that may wait for it at all. */
 const maxWaitingBytes = 64 * 1024 * 1024
 
-/** Characters of a last word at the most. */
-const maxRefusalText = 1_000
+/** What a message that waits takes beside its bytes. */
+const waitingOverheadBytes = 512
+
+/**
+ * How long a peer that leaves much unread is not listened to. It may do the same with this end, and
+ * then neither would ever take a word of the other's.
+ */
+const patienceMs = 100
+
+/** How long the other end has to read the last word. */
+const lastWordMs = 1_000
+
+/** Characters of a last word at the most, said or heard. */
+const maxRefusalText = 300
 
 const outgoing = new Uint8Array(frameHeaderBytes + maxFrameBytes)
 const outgoingView = new DataView(outgoing.buffer)
@@ -35,6 +47,11 @@ export class XpcConnection {
   readonly #socket: Socket
   readonly #events: ConnectionEvents
   readonly #reader = new FrameReader()
+  readonly #sent = () => {
+    this.#waitingMessages -= 1
+  }
+  #waitingMessages = 0
+  #patience: NodeJS.Timeout | undefined
   #closed = false
   #holdingBack = false
   #bytesIn = 0
@@ -45,7 +62,7 @@ export class XpcConnection {
     this.#events = events
     socket.setNoDelay(true)
     socket.on('data', (chunk: Uint8Array) => this.#take(chunk))
-    socket.on('drain', () => socket.resume())
+    socket.on('drain', () => this.#listen())
     socket.on('error', (error) => this.#end(asXpmemError(error, 'xpc')))
     socket.on('close', () => this.#end(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection')))
   }
@@ -68,8 +85,8 @@ export class XpcConnection {
   }
 
   /**
-   * What the peer does not take at once waits; while much waits nothing is read from it, so that it
-   * cannot ask for more, and one that lets too much wait is cut off.
+   * What the peer does not take at once waits; while much waits little is read from it, so that it
+   * cannot ask for much more, and one that lets too much wait is cut off.
    */
   send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
     if (this.#closed) return
@@ -107,12 +124,13 @@ export class XpcConnection {
   #write(bytes: Uint8Array): void {
     this.#bytesOut += bytes.length
     this.#holdBack()
-    this.#socket.write(bytes)
+    this.#waitingMessages += 1
+    this.#socket.write(bytes, this.#sent)
     const waiting = this.#socket.writableLength
-    if (waiting > maxWaitingBytes) {
+    if (waiting + this.#waitingMessages * waitingOverheadBytes > maxWaitingBytes) {
       const why = new XpmemError('ETIMEDOUT', 'xpc', `the other service leaves ${waiting} bytes unread`)
       queueMicrotask(() => this.#end(why))
-    } else if (waiting > highWaterBytes) this.#socket.pause()
+    } else if (waiting > highWaterBytes) this.#pause()
   }
 
   /** Says why, and closes. */
@@ -124,17 +142,33 @@ export class XpcConnection {
     this.#discard()
   }
 
+  /** Closes at once, even if a last word is on its way. */
   close(): void {
-    if (this.#closed) return
     this.#closed = true
+    clearTimeout(this.#patience)
     this.#socket.destroy()
   }
 
   /** What the peer still says is not read; it has a moment to read the last word. */
   #discard(): void {
     this.#socket.removeAllListeners('data')
+    this.#listen()
+    const timer = setTimeout(() => this.close(), lastWordMs)
+    timer.unref()
+    this.#socket.once('close', () => clearTimeout(timer))
+  }
+
+  #pause(): void {
+    if (this.#patience !== undefined) return
+    this.#socket.pause()
+    this.#patience = setTimeout(() => this.#listen(), patienceMs)
+    this.#patience.unref()
+  }
+
+  #listen(): void {
+    clearTimeout(this.#patience)
+    this.#patience = undefined
     this.#socket.resume()
-    this.#socket.setTimeout(1_000, () => this.#socket.destroy())
   }
 
   #end(why: XpmemError): void {
@@ -160,10 +194,15 @@ export class XpcConnection {
   #takeFrame(frame: Uint8Array): boolean {
     const message = xpcCodec.decode(frame, frame.length)
     if (message.name === 'refuse') {
-      this.#end(new XpmemError(codeOf(message.errno), 'xpc', `the other service refused: ${message.text}`))
+      this.#end(new XpmemError(codeOf(message.errno), 'xpc', `the other service refused: ${harmless(message.text)}`))
     } else {
       this.#events.message(message)
     }
     return !this.#closed
   }
+}
+
+/** A stranger's words, short and without what a terminal would obey: they are shown to people. */
+function harmless(text: string): string {
+  return text.slice(0, maxRefusalText).replace(/[\p{Cc}\p{Cf}]/gu, '?')
 }

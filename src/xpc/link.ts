@@ -13,6 +13,8 @@ export interface LinkEvents {
   changed(link: Link): void
   /** A message that is neither an answer nor a sign of life. What it throws ends the connection. */
   message(link: Link, message: XpcMessage): void
+  /** An answer that nobody waits for, or not any more. */
+  late(link: Link, answer: XpcMessage): void
   /** The link is down: takes down what hung on it, before another connection may come. */
   down(link: Link, why: XpmemError): Promise<void>
 }
@@ -39,8 +41,11 @@ interface Current {
 /** Messages that answer a request of this end. */
 const answers: ReadonlySet<XpcName> = new Set(['done', 'failure', 'found', 'got', 'places', 'peeked'])
 
-/** Heartbeats without a word after which a peer is taken for gone. */
-const silentHeartbeats = 5
+/**
+ * Heartbeats without a word after which a peer is taken for gone. They are counted, not timed: a
+ * service that was stopped itself, or whose clock was set, has not listened meanwhile.
+ */
+const maxSilentBeats = 5
 
 /** How much of a new round-trip time goes into the one that is shown. */
 const smoothing = 1 / 8
@@ -51,22 +56,27 @@ export class Link {
   readonly #heartbeatMs: number
   readonly #events: LinkEvents
   readonly #pending = new Map<number, Pending>()
-  #state: LinkState = { name: 'inactive', reason: 'not tried yet', sinceMs: Date.now() }
+  #state: LinkState
   #current: Current | undefined
   /** Of the last connection that there was. */
   #identity: PeerIdentity | undefined
   #heartbeat: NodeJS.Timeout | undefined
-  #heardMs = 0
+  #silentBeats = 0
+  /** When the ping was sent that no pong has come for; 0 if one has. */
   #pingedMs = 0
   #lastPing = 0
   #rttMs: number | undefined
   #lastRequest = 0
   #bytesBefore = { in: 0, out: 0 }
+  /** The end of what hung on the last connection. */
+  #takenDown: Promise<void> = Promise.resolve()
 
   constructor(options: LinkOptions) {
     this.peer = options.peer
     this.#heartbeatMs = options.heartbeatMs
     this.#events = options.events
+    const reason = options.peer.address === undefined ? 'it has not connected yet' : 'not tried yet'
+    this.#state = { name: 'inactive', reason, sinceMs: Date.now() }
   }
 
   get state(): LinkState {
@@ -113,7 +123,8 @@ export class Link {
     this.#current = { connection, dialer, identity }
     this.#identity = identity
     this.#rttMs = undefined
-    this.#heardMs = Date.now()
+    this.#silentBeats = 0
+    this.#pingedMs = 0
     this.#heartbeat = setInterval(() => this.#beat(), this.#heartbeatMs)
     this.#heartbeat.unref()
     this.#become('active', `connected ${dialer === 'here' ? 'to' : 'from'} ${connection.remote}`)
@@ -127,7 +138,7 @@ export class Link {
 
   /** A message that came over the connection. */
   take(message: XpcMessage): void {
-    this.#heardMs = Date.now()
+    this.#silentBeats = 0
     if (message.name === 'ping') this.#current?.connection.send('pong', message.request, {})
     else if (message.name === 'pong') this.#ponged(message.request)
     else if (answers.has(message.name)) this.#answered(message)
@@ -164,26 +175,32 @@ export class Link {
     return new XpmemError('EHOSTUNREACH', call, `partition '${this.peer.name}' is ${name}: ${reason}`)
   }
 
-  /** Ends the connection, and what hung on it. */
-  async deactivate(why: XpmemError, tellPeer: boolean): Promise<void> {
+  /** Ends the connection, and what hung on it, which is done when this resolves, whoever began it. */
+  deactivate(why: XpmemError, tellPeer: boolean): Promise<void> {
     const { connection } = this.#current ?? {}
-    if (connection === undefined) return
-    this.#current = undefined
-    clearInterval(this.#heartbeat)
-    this.#bytesBefore = {
-      in: this.#bytesBefore.in + connection.bytesIn,
-      out: this.#bytesBefore.out + connection.bytesOut,
+    if (connection !== undefined) {
+      this.#bytesBefore = this.bytes
+      this.#current = undefined
+      clearInterval(this.#heartbeat)
+      if (tellPeer) connection.refuse(why)
+      else connection.close()
+      this.#takenDown = this.#takeDown(why)
     }
-    if (tellPeer) connection.refuse(why)
-    else connection.close()
+    return this.#takenDown
+  }
+
+  async #takeDown(why: XpmemError): Promise<void> {
     this.#become('deactivating', why.reason)
     for (const { timer, reject } of this.#pending.values()) {
       clearTimeout(timer)
       reject(this.unreachable('xpc'))
     }
     this.#pending.clear()
-    await this.#events.down(this, why)
-    this.#become('inactive', why.reason)
+    try {
+      await this.#events.down(this, why)
+    } finally {
+      this.#become('inactive', why.reason)
+    }
   }
 
   #become(name: LinkStateName, reason: string): void {
@@ -193,8 +210,7 @@ export class Link {
 
   #answered(message: XpcMessage): void {
     const pending = this.#pending.get(message.request)
-    // One that comes after its time is dropped.
-    if (pending === undefined) return
+    if (pending === undefined) return this.#events.late(this, message)
     this.#pending.delete(message.request)
     clearTimeout(pending.timer)
     // Whoever asked looks at it later.
@@ -204,15 +220,21 @@ export class Link {
   }
 
   #beat(): void {
-    const silentMs = Date.now() - this.#heardMs
-    if (silentMs > silentHeartbeats * this.#heartbeatMs) {
-      void this.deactivate(new XpmemError('ETIMEDOUT', 'xpc', `nothing was heard of it for ${silentMs} ms`), true)
-    } else this.#ping()
+    if (this.#silentBeats === maxSilentBeats) {
+      const why = `nothing was heard of it for ${maxSilentBeats} heartbeats of ${this.#heartbeatMs} ms`
+      void this.deactivate(new XpmemError('ETIMEDOUT', 'xpc', why), true)
+      return
+    }
+    this.#silentBeats += 1
+    this.#ping()
   }
 
+  /** One that takes longer than a heartbeat is asked for again by the same number, and timed from the first. */
   #ping(): void {
-    this.#pingedMs = performance.now()
-    this.#lastPing = (this.#lastPing + 1) >>> 0
+    if (this.#pingedMs === 0) {
+      this.#pingedMs = performance.now()
+      this.#lastPing = (this.#lastPing + 1) >>> 0
+    }
     this.send('ping', this.#lastPing, {})
   }
 

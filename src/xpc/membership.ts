@@ -1,9 +1,16 @@
 import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net'
 import { asXpmemError, XpmemError } from '../errors.js'
-import { maxPartitionId } from '../ids.js'
-import { xpcVersion } from '../wire/xpc-schema.js'
-import { XpcConnection, type XpcMessage } from './connection.js'
+import { XpcConnection } from './connection.js'
 import { type Address, formatAddress, type PeerEntry } from './directory.js'
+import {
+  checkHello,
+  greet,
+  type Hello,
+  helloTimeoutMs,
+  otherPartition,
+  sayHello,
+  unknownPartition,
+} from './greeting.js'
 import { Link, type LinkEvents, type PeerIdentity } from './link.js'
 import { type Dialer, takesPlace } from './link-state.js'
 
@@ -17,14 +24,11 @@ export interface MembershipOptions {
   readonly events: LinkEvents
 }
 
-/** How long a connection may take to be made and to say hello. */
-const helloTimeoutMs = 3_000
-
 /** How long to wait before a connection is tried again: from the first to the last, doubling. */
 const firstRetryMs = 100
 const lastRetryMs = 2_000
 
-/** Connections that have not said hello yet; further ones wait in the listener's backlog or are closed. */
+/** Connections that came in and are no peer's, the refused ones until they are closed among them. */
 const maxStrangers = 64
 
 interface Member {
@@ -40,7 +44,8 @@ interface Member {
 export class Membership {
   readonly #options: MembershipOptions
   readonly #members = new Map<string, Member>()
-  readonly #strangers = new Set<XpcConnection>()
+  /** Connections that came in and are not closed yet, the oldest first. */
+  readonly #callers = new Set<XpcConnection>()
   #server: Server | undefined
   #closed = false
 
@@ -113,7 +118,7 @@ export class Membership {
     if (this.#closed) return
     this.#closed = true
     this.#server?.close()
-    for (const stranger of this.#strangers) stranger.close()
+    for (const stranger of this.#strangers()) stranger.close()
     const why = new XpmemError('ECANCELED', 'xpc', 'the service is closing')
     for (const member of this.#members.values()) {
       clearTimeout(member.retry)
@@ -127,7 +132,8 @@ export class Membership {
     const server = createServer((socket) => this.#accept(socket))
     this.#server = server
     return new Promise((resolve, reject) => {
-      server.once('error', (error) => {
+      // One that comes while it listens, such as a connection that could not be accepted, concerns nobody else.
+      server.on('error', (error) => {
         const { code, reason } = asXpmemError(error, 'serve')
         reject(new XpmemError(code, 'serve', `cannot listen on ${formatAddress(address)}: ${reason}`))
       })
@@ -139,13 +145,26 @@ export class Membership {
   }
 
   #accept(socket: Socket): void {
-    if (this.#closed || this.#strangers.size >= maxStrangers) {
-      socket.on('error', () => {})
-      socket.destroy()
-      return
-    }
-    const connection = this.#greet(socket, 'there', (message) => this.#helloFrom(message))
-    this.#strangers.add(connection)
+    const connection = greet(socket, {
+      identify: (message) => this.#helloFrom(message),
+      adopt: (link, connection, message) => this.#adopt(link, connection, 'there', message),
+      failed: () => {},
+    })
+    this.#callers.add(connection)
+    socket.once('close', () => this.#callers.delete(connection))
+    if (this.#callers.size > maxStrangers + this.#members.size) this.#makeRoom()
+  }
+
+  /** Closes the oldest connection that is nobody's, so that those who say nothing keep nobody out. */
+  #makeRoom(): void {
+    const [oldest] = this.#strangers()
+    if (oldest === undefined) return
+    this.#callers.delete(oldest)
+    oldest.close()
+  }
+
+  #strangers(): XpcConnection[] {
+    return [...this.#callers].filter((caller) => !this.links.some((link) => link.uses(caller)))
   }
 
   #dial(member: Member): void {
@@ -164,9 +183,13 @@ export class Membership {
     socket.once('close', () => clearTimeout(timer))
     socket.once('connect', () => {
       clearTimeout(timer)
-      const connection = this.#greet(socket, 'here', (message) => this.#helloOf(member, message))
+      const connection = greet(socket, {
+        identify: (message) => this.#helloOf(member, message),
+        adopt: (_, connection, message) => this.#adopt(link, connection, 'here', message),
+        failed: (connection, why) => this.#dialFailed(member, connection, why.reason),
+      })
       member.dialing = connection
-      this.#sayHello(connection)
+      sayHello(connection, this.#options)
     })
   }
 
@@ -195,94 +218,24 @@ export class Membership {
     for (const wake of member.waiters.splice(0)) wake()
   }
 
-  /** A connection whose first message must be a hello; after it, what comes belongs to the link. */
-  #greet(socket: Socket, dialer: Dialer, identify: (message: XpcMessage & { name: 'hello' }) => Member): XpcConnection {
-    let known: Member | undefined
-    const forget = () => {
-      clearTimeout(timer)
-      this.#strangers.delete(connection)
-    }
-    const connection = new XpcConnection(socket, {
-      message: (message) => {
-        if (known !== undefined) return known.link.take(message)
-        if (message.name !== 'hello') throw new XpmemError('EPROTO', 'xpc', 'the first message must be a hello')
-        const member = identify(message)
-        forget()
-        if (this.#adopt(member, connection, dialer, message)) known = member
-      },
-      end: (why) => {
-        forget()
-        if (known === undefined) this.#strangerEnded(connection, why)
-        else if (known.link.uses(connection)) void known.link.deactivate(why, false)
-      },
-    })
-    const timer = setTimeout(() => {
-      connection.refuse(new XpmemError('ETIMEDOUT', 'xpc', 'no hello came'))
-      forget()
-      this.#strangerEnded(connection, new XpmemError('ETIMEDOUT', 'xpc', 'no hello came'))
-    }, helloTimeoutMs)
-    timer.unref()
-    return connection
-  }
-
-  #strangerEnded(connection: XpcConnection, why: XpmemError): void {
-    for (const member of this.#members.values()) {
-      if (member.dialing === connection) this.#dialFailed(member, connection, why.reason)
-    }
-  }
-
-  #sayHello(connection: XpcConnection): void {
-    const { name, partitionId } = this.#options
-    connection.send('hello', 0, {
-      version: xpcVersion,
-      partition: partitionId,
-      incarnation: this.#options.incarnation(),
-      text: name,
-    })
-  }
-
   /** Who comes in, if it may. */
-  #helloFrom(message: XpcMessage & { name: 'hello' }): Member {
-    this.#checkHello(message)
-    const member = this.#members.get(message.text)
-    if (member !== undefined) return member
-    const why = `'${message.text.slice(0, 64)}' is not in the directory of partition '${this.#options.name}': start that service with --peer ${message.text.slice(0, 64)}`
-    throw new XpmemError('EACCES', 'xpc', why)
+  #helloFrom(message: Hello): Link {
+    checkHello(message, this.#options, this.links)
+    const link = this.#members.get(message.text)?.link
+    if (link === undefined) throw unknownPartition(message.text, this.#options.name)
+    return link
   }
 
   /** Who answers where a peer was called. */
-  #helloOf(member: Member, message: XpcMessage & { name: 'hello' }): Member {
-    this.#checkHello(message)
-    const { name } = member.link.peer
-    if (message.text === name) return member
-    throw new XpmemError(
-      'EPROTO',
-      'xpc',
-      `partition '${message.text.slice(0, 64)}' answers where '${name}' was expected`,
-    )
-  }
-
-  #checkHello({ version, partition, incarnation, text }: XpcMessage & { name: 'hello' }): void {
-    const refuse = (why: string): never => {
-      throw new XpmemError('EPROTO', 'xpc', why)
-    }
-    if (version !== xpcVersion) {
-      refuse(`version ${version} of the protocol was said, version ${xpcVersion} is spoken here: update the older one`)
-    }
-    if (partition < 1 || partition > maxPartitionId || incarnation < 1) refuse('that is no partition')
-    const { name, partitionId } = this.#options
-    if (partition === partitionId) {
-      refuse(`partitions '${text.slice(0, 64)}' and '${name}' both have the number ${partition}: give one another --id`)
-    }
-    const twin = this.links.find(
-      (link) => link.active && link.identity?.partition === partition && link.peer.name !== text,
-    )
-    if (twin !== undefined) refuse(`partition '${twin.peer.name}' has the number ${partition} already`)
+  #helloOf({ link }: Member, message: Hello): Link {
+    checkHello(message, this.#options, this.links)
+    if (message.text !== link.peer.name) throw otherPartition(message.text, link.peer.name)
+    return link
   }
 
   /** Takes a connection for the peer's, unless another is better. */
-  #adopt(member: Member, connection: XpcConnection, dialer: Dialer, identity: PeerIdentity): boolean {
-    const { link } = member
+  #adopt(link: Link, connection: XpcConnection, dialer: Dialer, identity: PeerIdentity): boolean {
+    const member = this.#members.get(link.peer.name) as Member
     const rivals = {
       ownId: this.#options.partitionId,
       peerId: identity.partition,
@@ -303,10 +256,10 @@ export class Membership {
         'another connection between the two partitions is used, or just ending',
       )
       connection.refuse(why)
-      this.#strangerEnded(connection, why)
+      this.#dialFailed(member, connection, why.reason)
       return false
     }
-    if (dialer === 'there') this.#sayHello(connection)
+    if (dialer === 'there') sayHello(connection, this.#options)
     this.#activate(member, connection, dialer, identity)
     return true
   }

@@ -187,6 +187,7 @@ const calls = {
   remove: (segment: number) => thing(segment, Segment).remove(),
   removeSegid: (segid: bigint) => partition.remove(segid),
   list: () => partition.list(),
+  partitions: () => partition.partitions(),
   /** Who answers on the service's socket. */
   servicePid() {
     const socket = kernel.connect(join(partition.runtimeDir, `${partition.name}.sock`))
