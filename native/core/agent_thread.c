@@ -187,9 +187,9 @@ static void set_socket(struct xm_agent *agent, int descriptor) {
     xm_unlock();
 }
 
-/* Nobody answers faults now, and what is attached of other partitions is of no use. */
-static void give_up_far(struct xm_agent *agent) {
-    xm_revoke_far(agent);
+/* Nobody answers faults now, and copies are of no use. */
+static void give_up_paging(struct xm_agent *agent) {
+    xm_revoke_copies(agent);
     xm_lock();
     xm_pager_end(&agent->pager);
     xm_unlock();
@@ -212,7 +212,7 @@ static int live(struct xm_agent *agent, bool *greeted) {
             if (error == 0)
                 error = drop_descriptors(agent);
         }
-        give_up_far(agent);
+        give_up_paging(agent);
         set_connected(agent, false);
     }
     (void)drop_descriptors(agent);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lock.h"
+#include "pager.h"
 
 struct xm_grants xm_grants;
 
@@ -172,12 +173,27 @@ int xm_revoke(const void *agent, uint64_t segid, uint32_t reason) {
     return error;
 }
 
-void xm_revoke_far(const void *agent) {
+/* Whether something that is attached through it shows a copy. */
+static bool shows_copy(const struct xm_grant *grant) {
+    for (const struct xm_link *link = grant->attachments.next; link != &grant->attachments;
+         link = link->next) {
+        const struct xm_attachment *attachment =
+            XM_MEMBER(link, const struct xm_attachment, in_grant);
+        for (size_t i = 0; attachment->paged && i < attachment->piece_count; i++) {
+            const struct xm_mapped_piece *piece = &attachment->pieces[i];
+            if (xm_pager_has_copy(grant->agent, piece->device, piece->inode))
+                return true;
+        }
+    }
+    return false;
+}
+
+void xm_revoke_copies(const void *agent) {
     xm_lock();
     for (size_t i = xm_grants_after(agent, 0);
          i < xm_grants.count && xm_grants.items[i]->agent == agent; i++) {
         struct xm_grant *grant = xm_grants.items[i];
-        if (grant->facts.owner_pid != 0 || grant->revoked)
+        if (grant->revoked || !shows_copy(grant))
             continue;
         grant->revoked = true;
         xm_extents_clear(&grant->extents);

@@ -242,6 +242,12 @@ bool xm_pager_has(const void *agent, dev_t device, ino_t inode) {
     return pager != NULL && find(pager, device, inode) != NULL;
 }
 
+bool xm_pager_has_copy(const void *agent, dev_t device, ino_t inode) {
+    const struct xm_pager *pager = pager_of(agent);
+    const struct xm_paged_file *file = pager == NULL ? NULL : find(pager, device, inode);
+    return file != NULL && file->aside < 0;
+}
+
 int xm_pager_register(const void *agent, uint64_t address, uint64_t length) {
     const struct xm_pager *pager = pager_of(agent);
     return pager == NULL || pager->userfault < 0 ? -ENOTSUP

@@ -54,6 +54,8 @@ void xm_pager_end(struct xm_pager *pager);
 
 /* Whether the agent's service answers the faults of a file. */
 bool xm_pager_has(const void *agent, dev_t device, ino_t inode);
+/* Whether it is, besides, one of which nobody but the service has the pages: a copy. */
+bool xm_pager_has_copy(const void *agent, dev_t device, ino_t inode);
 /* Registers fresh memory of such a file. 0 or a negative errno. */
 int xm_pager_register(const void *agent, uint64_t address, uint64_t length);
 /* Lets threads try again that wait in memory that is mapped no more, or another way. */

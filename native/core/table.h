@@ -171,8 +171,11 @@ void xm_attachment_free(struct xm_attachment *attachment);
  */
 int xm_revoke(const void *agent, uint64_t segid, uint32_t reason);
 
-/* Likewise of every segment of another partition, for the reason XM_REASON_PARTITION. */
-void xm_revoke_far(const void *agent);
+/*
+ * Likewise of every segment of which copies are attached that the service no longer keeps coherent,
+ * for the reason XM_REASON_PARTITION.
+ */
+void xm_revoke_copies(const void *agent);
 
 /*
  * Fills in rows for segments that descriptors are held of, going on after `*apid` (0 at first),

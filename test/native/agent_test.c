@@ -308,53 +308,6 @@ static void memory_that_is_offered_twice_is_not_moved(void) {
     xm_region_destroy(region);
 }
 
-static void *load_byte(void *argument) {
-    return (void *)(uintptr_t) * (volatile char *)argument;
-}
-
-static void armed_faults_come_to_the_service(void) {
-    struct xm_agent *agent = connect_agent(&service, &listener);
-    struct xm_region *region;
-    static _Alignas(4096) char page[PAGE];
-    CHECK_EQUAL(xm_region_create(4 * PAGE, false, &region), 0);
-    char *memory = (char *)(uintptr_t)region->span.address;
-    service_ask(&service, XM_CODE_ARM, (uintptr_t)memory, PAGE, XM_BYTES_ARM, XM_CODE_FAILURE);
-    CHECK_EQUAL(service_failure(&service), EACCES);
-    offer(agent, memory, 4 * PAGE);
-    service_ask(&service, XM_CODE_ARM, (uintptr_t)memory, 4 * PAGE, XM_BYTES_ARM, XM_CODE_ARMED);
-    CHECK_EQUAL(service.beside.count, 1);
-    int userfault = service.beside.descriptors[0];
-    pthread_t loader = start_thread(load_byte, memory + PAGE);
-    struct uffd_msg fault;
-    await_readable(userfault);
-    CHECK_EQUAL(read(userfault, &fault, sizeof fault), sizeof fault);
-    CHECK_EQUAL(fault.event, UFFD_EVENT_PAGEFAULT);
-    CHECK_EQUAL(fault.arg.pagefault.address & ~(PAGE - 1), (uintptr_t)memory + PAGE);
-    memset(page, 42, PAGE);
-    struct uffdio_copy copy = {
-        .dst = (uintptr_t)memory + PAGE, .src = (uintptr_t)page, .len = PAGE};
-    CHECK_EQUAL(ioctl(userfault, UFFDIO_COPY, &copy), 0);
-    void *loaded;
-    pthread_join(loader, &loaded);
-    CHECK_EQUAL((uintptr_t)loaded, 42);
-    service_ask(&service, XM_CODE_DISARM, (uintptr_t)memory, 4 * PAGE, XM_BYTES_DISARM,
-                XM_CODE_DONE);
-    service_ask(&service, XM_CODE_DISARM, (uintptr_t)memory, 4 * PAGE, XM_BYTES_DISARM,
-                XM_CODE_FAILURE);
-    close(userfault);
-    /* A thread that waits for a service which dies goes on. */
-    service_ask(&service, XM_CODE_ARM, (uintptr_t)memory, 4 * PAGE, XM_BYTES_ARM, XM_CODE_ARMED);
-    userfault = service.beside.descriptors[0];
-    loader = start_thread(load_byte, memory + 2 * PAGE);
-    await_readable(userfault);
-    close(userfault);
-    service_hang_up(&service);
-    pthread_join(loader, &loaded);
-    CHECK_EQUAL((uintptr_t)loaded, 0);
-    close_all(agent);
-    xm_region_destroy(region);
-}
-
 static void ignore_note(struct xm_owner *owner) {
     (void)owner;
 }
@@ -442,7 +395,6 @@ int main(void) {
     RUN(memory_that_moved_away_is_not_overwritten);
     RUN(a_rogue_sees_nothing_after_a_move);
     RUN(memory_that_is_offered_twice_is_not_moved);
-    RUN(armed_faults_come_to_the_service);
     RUN(a_revocation_is_over_when_it_is_answered);
     RUN(many_memfds_are_shared_bit_by_bit);
     return 0;

@@ -108,6 +108,20 @@ static inline void service_ask(struct service *service, uint16_t code, uint64_t 
     CHECK_EQUAL(service->message.header.request, service->requests);
 }
 
+/* Likewise, of a message with two words and a descriptor. */
+static inline void service_ask_with(struct service *service, uint16_t code, uint64_t first,
+                                    uint64_t second, int descriptor, uint16_t answer) {
+    struct {
+        struct xm_header header;
+        uint64_t first;
+        uint64_t second;
+    } request = {{code, 0, ++service->requests}, first, second};
+    CHECK_EQUAL(xm_seqpacket_send(service->socket, &request, sizeof request, &descriptor, 1), 0);
+    service_receive(service);
+    CHECK_EQUAL(service->message.header.code, answer);
+    CHECK_EQUAL(service->message.header.request, service->requests);
+}
+
 /* The errno of the failure that was received. */
 static inline uint32_t service_failure(const struct service *service) {
     uint32_t number;

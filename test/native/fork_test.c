@@ -158,43 +158,10 @@ static void forks_race_with_conversions(void) {
     service_stop(&service);
 }
 
-static void *load_byte(void *argument) {
-    return (void *)(uintptr_t) * (volatile char *)argument;
-}
-
-/* The child has a copy of the userfaultfd. */
-static void a_child_keeps_no_range_armed(void) {
-    struct xm_agent *agent = connect_agent(&service, &listener);
-    struct xm_region *region;
-    uint32_t id;
-    CHECK_EQUAL(xm_region_create(4 * PAGE, false, &region), 0);
-    uint64_t memory = region->span.address;
-    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, memory, 4 * PAGE, &id), 0);
-    service_ask(&service, XM_CODE_ARM, memory, 4 * PAGE, XM_BYTES_ARM, XM_CODE_ARMED);
-    service_close_descriptors(&service);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        pause();
-        _exit(0);
-    }
-    pthread_t loader = start_thread(load_byte, (char *)(uintptr_t)memory + PAGE);
-    service_ask(&service, XM_CODE_DISARM, memory, 4 * PAGE, XM_BYTES_DISARM, XM_CODE_DONE);
-    void *loaded;
-    pthread_join(loader, &loaded);
-    CHECK_EQUAL((uintptr_t)loaded, 0);
-    kill(child, SIGKILL);
-    CHECK_EQUAL(waitpid(child, NULL, 0), child);
-    xm_agent_close(agent, &listener.listener);
-    service_stop(&service);
-    xm_region_destroy(region);
-}
-
 int main(void) {
     start_watchdog();
     RUN(the_parent_goes_on);
     RUN(a_child_has_its_own_copy);
     RUN(forks_race_with_conversions);
-    RUN(a_child_keeps_no_range_armed);
     return 0;
 }
