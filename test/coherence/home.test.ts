@@ -238,12 +238,12 @@ test('when the last node has left, every page is home and no state is kept', () 
 
 test('a mapping that is added learns which pages are protected', () => {
   const { home } = newBusyHome()
-  home.read(1, 70_000, 2, 0)
+  home.read(1, 70_000, 1, 0)
   const runs: number[][] = []
   home.forEachProtected((first, count) => runs.push([first, count]))
   assert.deepEqual(runs, [
     [0, 4],
-    [70_000, 2],
+    [70_000, 1],
   ])
 })
 
