@@ -15,7 +15,7 @@ export class SharerSets {
 
   /** How many sets are kept. */
   get size(): number {
-    return this.#ids.size
+    return this.#members.length - this.#free.length
   }
 
   /** Ascending. */

@@ -18,13 +18,7 @@ export class Window {
 
   give(first: number, count: number, now: number): void {
     this.prune(now)
-    const last = this.#given.at(-1)
-    const until = now + this.#holdMs
-    if (last !== undefined && last.end === first && last.until === until) {
-      this.#given[this.#given.length - 1] = { first: last.first, end: first + count, until }
-    } else if (until > now) {
-      this.#given.push({ first, end: first + count, until })
-    }
+    if (this.#holdMs > 0) this.#given.push({ first, end: first + count, until: now + this.#holdMs })
   }
 
   prune(now: number): void {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Cache } from '../../src/coherence/cache.js'
 import { state } from '../../src/coherence/cache-pages.js'
+import { Random } from '../unit/random.js'
 import { Recorder } from './recorder.js'
 
 const pageCount = 100_000
@@ -117,6 +118,18 @@ test('a page that just came is kept until its time is over, and then what home w
   assert.deepEqual(said(), [])
 })
 
+test('each page is kept until its own time is over, and longer if it comes again', () => {
+  const { cache, said } = newFullCache()
+  cache.fault(1, 'write', 0)
+  cache.grant(1, 1, 1)
+  cache.prefetch(8, 1, 'write')
+  cache.data(8, 1, 'exclusive', 1)
+  said()
+  cache.recall(1, 1, 'absent', 2)
+  cache.recall(4, 5, 'absent', 1.5)
+  assert.deepEqual(said(), ['delay 1+1 3', 'delay 4+4 2', 'delay 8+1 3'])
+})
+
 test('a flush sends what is dirty and stays the writer; the next store needs no message', () => {
   const { cache, said } = newFullCache()
   assert.equal(cache.flush(0, 6), 2)
@@ -148,10 +161,11 @@ test('an eviction drops what was asked for longest ago', () => {
   said()
   assert.equal(cache.evict(3, holdMs), 3)
   assert.deepEqual(said(), ['drop 10+2', 'drop 31+1', 'dropped 10+2', 'dropped 31+1'])
-  assert.equal(cache.evict(2, holdMs), 2)
-  assert.deepEqual(said(), ['drop 20+2', 'dropped 20+2'])
-  assert.equal(cache.evict(100, holdMs), 3)
-  assert.deepEqual(said(), ['drop 30+1', 'drop 40+2', 'dropped 30+1', 'dropped 40+2'])
+  assert.equal(cache.evict(1, holdMs), 1)
+  assert.deepEqual(said(), ['drop 20+1', 'dropped 20+1'])
+  assert.equal(cache.evict(100, holdMs), 4)
+  assert.deepEqual(said(), ['drop 21+1', 'drop 30+1', 'drop 40+2', 'dropped 21+1', 'dropped 30+1', 'dropped 40+2'])
+  assert.equal(cache.evict(1, holdMs), 0)
 })
 
 test('an eviction leaves pages that just came, that are asked for, and that home waits for', () => {
@@ -167,16 +181,25 @@ test('an eviction leaves pages that just came, that are asked for, and that home
   assert.deepEqual(said(), ['protect 4+1', 'returned 4+1 content', 'drop 4+1'])
 })
 
-test('an eviction tells ages apart over many faults', () => {
+test('evictions follow the order of faults, however long ago these were', () => {
   const { cache, said } = newCache()
-  cache.fault(7, 'read', 0)
-  cache.data(7, 1, 'shared', 0)
-  for (let page = 100; page < 70_100; page += 1) cache.fault(page, 'read', 0)
-  cache.data(100, 70_000, 'shared', 0)
-  cache.fault(7, 'read', 0)
-  said()
-  assert.equal(cache.evict(70_000, holdMs), 70_000)
-  assert.deepEqual(said(), ['drop 100+70000', 'dropped 100+70000'])
+  const random = new Random(3)
+  const inOrder: number[] = []
+  for (let page = 1; page <= 500; page += 1) {
+    const scattered = (page * 7919) % 99_991
+    cache.fault(scattered, 'read', 0)
+    cache.data(scattered, 1, 'shared', 0)
+    inOrder.push(scattered)
+    for (let faults = random.below(2) * random.below(600); faults > 0; faults -= 1) cache.fault(scattered, 'read', 0)
+  }
+  while (inOrder.length > 0) {
+    said()
+    const count = 1 + random.below(60)
+    cache.evict(count, holdMs)
+    const gone = said().flatMap((line) => /^drop (\d+)\+1$/.exec(line)?.[1] ?? [])
+    const due = inOrder.splice(0, count).sort((a, b) => a - b)
+    assert.deepEqual(gone.map(Number), due)
+  }
 })
 
 test('when home is lost every thread that waits is woken', () => {

@@ -111,6 +111,14 @@ test('home goes on reading a shared page while others are asked to give it up', 
   assert.deepEqual(said(), ['wake 0+1'])
 })
 
+test("a store of home's thread need not be told again when a load was served before it", () => {
+  const { home, said } = newBusyHome()
+  home.fault(4, 'read', 0)
+  home.fault(4, 'write', 0)
+  home.returned(3, 4, 1, 'content', 0)
+  assert.equal(said().at(-1), 'invalidate 4+1 to 3')
+})
+
 test('requests for one page are served in the order in which they came', () => {
   const { home, said } = newBusyHome()
   home.write(1, 4, 1, 0)
@@ -238,12 +246,12 @@ test('when the last node has left, every page is home and no state is kept', () 
 
 test('a mapping that is added learns which pages are protected', () => {
   const { home } = newBusyHome()
-  home.read(1, 70_000, 2, 0)
+  home.read(1, 70_000, 1, 0)
   const runs: number[][] = []
   home.forEachProtected((first, count) => runs.push([first, count]))
   assert.deepEqual(runs, [
     [0, 4],
-    [70_000, 2],
+    [70_000, 1],
   ])
 })
 
@@ -267,12 +275,12 @@ const refused: readonly Refused[] = [
   {
     what: 'a word of a node that is gone',
     before: (home) => home.gone(3, 0),
-    event: (home) => home.put(3, 4, 1, 'evict'),
+    event: (home) => home.read(3, 20, 1, 0),
   },
-  { what: 'a range that begins before the file', event: (home) => home.read(1, -1, 2, 0) },
+  { what: 'a range that begins before the file', event: (home) => home.read(3, -1, 1, 0) },
   { what: 'a range that ends behind the file', event: (home) => home.read(1, pageCount - 1, 2, 0) },
   { what: 'a range of no pages', event: (home) => home.write(1, 8, 0, 0) },
-  { what: 'a range in fractions', event: (home) => home.put(3, 4.5, 1, 'evict') },
+  { what: 'a range in fractions', event: (home) => home.read(3, 20.5, 1, 0) },
   {
     what: 'a read of pages of which the node shares the last',
     event: (home) => home.read(4, 8, 2, 0),
