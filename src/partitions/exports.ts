@@ -27,9 +27,13 @@ function fail(code: ErrorCode, call: string, message: string): never {
 /** Characters of a failure's text at the most. */
 const maxFailureText = 1_000
 
+/** Requests that wait for segments to come back, at the most. */
+const maxAwaiting = 1_024
+
 /** What peers ask of segments that were made here. */
 export class Exports {
   readonly #context: ExportsContext
+  #awaiting = 0
 
   constructor(context: ExportsContext) {
     this.#context = context
@@ -63,13 +67,18 @@ export class Exports {
       send(work())
     } catch (thrown) {
       if (asXpmemError(thrown, message.name).code !== 'ENOENT') return refuse(thrown)
+      if (this.#awaiting === maxAwaiting) {
+        return refuse(new XpmemError('EAGAIN', message.name, 'too many wait for segments to come back: try again'))
+      }
       void this.#answerRecovered(peer, () => send(work()), refuse)
     }
   }
 
   /** While owners are still coming back after a restart, 'not there' is not said before they had the time. */
   async #answerRecovered(peer: Peer, answer: () => void, refuse: (thrown: unknown) => void): Promise<void> {
+    this.#awaiting += 1
     await this.#context.recovered()
+    this.#awaiting -= 1
     if (!peer.link.active) return
     try {
       answer()

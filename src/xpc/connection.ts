@@ -21,9 +21,6 @@ const highWaterBytes = 4 * 1024 * 1024
 /** Bytes that may wait for it at all. */
 const maxWaitingBytes = 64 * 1024 * 1024
 
-/** What a message that waits takes beside its bytes. */
-const waitingOverheadBytes = 512
-
 /**
  * How long a peer that leaves much unread is not listened to. It may do the same with this end, and
  * then neither would ever take a word of the other's.
@@ -44,10 +41,6 @@ export class XpcConnection {
   readonly #socket: Socket
   readonly #events: ConnectionEvents
   readonly #reader = new FrameReader()
-  readonly #sent = () => {
-    this.#waitingMessages -= 1
-  }
-  #waitingMessages = 0
   #patience: NodeJS.Timeout | undefined
   #closed = false
   #bytesIn = 0
@@ -90,10 +83,9 @@ export class XpcConnection {
     outgoingView.setUint32(0, length, true)
     const bytes = outgoing.slice(0, frameHeaderBytes + length)
     this.#bytesOut += bytes.length
-    this.#waitingMessages += 1
-    this.#socket.write(bytes, this.#sent)
+    this.#socket.write(bytes)
     const waiting = this.#socket.writableLength
-    if (waiting + this.#waitingMessages * waitingOverheadBytes > maxWaitingBytes) {
+    if (waiting > maxWaitingBytes) {
       const why = new XpmemError('ETIMEDOUT', 'xpc', `the other service leaves ${waiting} bytes unread`)
       queueMicrotask(() => this.#end(why))
     } else if (waiting > highWaterBytes) this.#pause()
