@@ -4,6 +4,7 @@ import { ReadAhead } from '../coherence/read-ahead.js'
 import type { Access, Keep, Placing, Put, Returned, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
 import { Descriptor } from '../transport/descriptor.js'
+import { maxPagesPerMessage } from '../wire/xpc-schema.js'
 import { Alarm } from './alarm.js'
 import type { Budget, Evictable } from './budget.js'
 import { Demands } from './demands.js'
@@ -34,6 +35,9 @@ export interface CacheFileOptions {
 /** How long home may take to give pages, for which it may have to ask others. */
 const answerTimeoutMs = 12_000
 
+/** Pages that may be asked for and not have come. */
+const maxPagesAsked = 2_048
+
 /** This partition's copy of a file of another one: carries out what the machine says of its pages. */
 export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly file: PagedFile
@@ -43,6 +47,9 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly #alarm: Alarm
   readonly #demands: Demands
   readonly #budget: Budget
+  /** What is still to be asked for, and how many pages have been and not come yet. */
+  readonly #asks: { readonly access: Access; readonly first: number; readonly count: number }[] = []
+  #asked = 0
   readonly #flushMs: number
   /** Since when threads wait for a page. */
   readonly #waiting = new Map<number, number>()
@@ -98,13 +105,13 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   taken(first: number, count: number, share: Share, content: Uint8Array): void {
     this.#content = content
     this.#cache.data(first, count, share, performance.now())
-    this.#demands.met(count)
+    this.#came(count)
     if (share === 'exclusive') this.#flushLater()
   }
 
   granted(first: number, count: number): void {
     this.#cache.grant(first, count, performance.now())
-    this.#demands.met(count)
+    this.#came(count)
     this.#flushLater()
   }
 
@@ -135,9 +142,29 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#cache.forEachProtected(visit)
   }
 
+  /** No more is asked for at once than a link takes well. */
   request(access: Access, first: number, count: number): void {
-    this.#demands.made(count)
-    this.#home.request(access, first, count)
+    for (let done = 0; done < count; done += maxPagesPerMessage) {
+      this.#asks.push({ access, first: first + done, count: Math.min(maxPagesPerMessage, count - done) })
+    }
+    this.#askNext()
+  }
+
+  #askNext(): void {
+    while (this.#asked < maxPagesAsked) {
+      const next = this.#asks.shift()
+      if (next === undefined) return
+      this.#asked += next.count
+      this.#demands.made(next.count)
+      this.#home.request(next.access, next.first, next.count)
+    }
+  }
+
+  /** Pages that were asked for have come. */
+  #came(count: number): void {
+    this.#asked -= count
+    this.#demands.met(count)
+    this.#askNext()
   }
 
   install(first: number, count: number, nth: number, placing: Placing): void {

@@ -53,10 +53,14 @@ function failureOf(thrown: unknown, call: string): { errno: number; text: string
   return { errno: error.errno, text: error.reason.slice(0, maxFailureText) }
 }
 
+/** Requests that wait for segments to come back, at the most. */
+const maxAwaiting = 1_024
+
 /** What peers ask of segments that were made here. */
 export class Exports {
   readonly #context: ExportsContext
   readonly #nodes = new Map<Peer, Nodes>()
+  #awaiting = 0
 
   constructor(context: ExportsContext) {
     this.#context = context
@@ -191,13 +195,18 @@ export class Exports {
       send(work())
     } catch (thrown) {
       if (asXpmemError(thrown, message.name).code !== 'ENOENT') return refuse(thrown)
+      if (this.#awaiting === maxAwaiting) {
+        return refuse(new XpmemError('EAGAIN', message.name, 'too many wait for segments to come back: try again'))
+      }
       void this.#answerRecovered(peer, () => send(work()), refuse)
     }
   }
 
   /** While owners are still coming back after a restart, 'not there' is not said before they had the time. */
   async #answerRecovered(peer: Peer, answer: () => void, refuse: (thrown: unknown) => void): Promise<void> {
+    this.#awaiting += 1
     await this.#context.recovered()
+    this.#awaiting -= 1
     if (!peer.link.active) return
     try {
       answer()

@@ -24,9 +24,6 @@ const highWaterBytes = 4 * 1024 * 1024
 /** Bytes that may wait for it at all. */
 const maxWaitingBytes = 64 * 1024 * 1024
 
-/** What a message that waits takes beside its bytes. */
-const waitingOverheadBytes = 512
-
 /**
  * How long a peer that leaves much unread is not listened to. It may do the same with this end, and
  * then neither would ever take a word of the other's.
@@ -47,13 +44,11 @@ export class XpcConnection {
   readonly #socket: Socket
   readonly #events: ConnectionEvents
   readonly #reader = new FrameReader()
-  readonly #sent = () => {
-    this.#waitingMessages -= 1
-  }
-  #waitingMessages = 0
   #patience: NodeJS.Timeout | undefined
   #closed = false
   #holdingBack = false
+  /** Too much waits: nothing more is read or said. */
+  #givenUp = false
   #bytesIn = 0
   #bytesOut = 0
 
@@ -89,7 +84,7 @@ export class XpcConnection {
    * cannot ask for much more, and one that lets too much wait is cut off.
    */
   send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
-    if (this.#closed) return
+    if (this.#closed || this.#givenUp) return
     const length = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, request, input)
     outgoingView.setUint32(0, length, true)
     this.#write(outgoing.slice(0, frameHeaderBytes + length))
@@ -97,7 +92,7 @@ export class XpcConnection {
 
   /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
   sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
-    if (this.#closed) return
+    if (this.#closed || this.#givenUp) return
     const fixed = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, 0, input)
     outgoingView.setUint32(0, fixed + bytes, true)
     const start = frameHeaderBytes + fixed
@@ -124,11 +119,11 @@ export class XpcConnection {
   #write(bytes: Uint8Array): void {
     this.#bytesOut += bytes.length
     this.#holdBack()
-    this.#waitingMessages += 1
-    this.#socket.write(bytes, this.#sent)
+    this.#socket.write(bytes)
     const waiting = this.#socket.writableLength
-    if (waiting + this.#waitingMessages * waitingOverheadBytes > maxWaitingBytes) {
+    if (waiting > maxWaitingBytes) {
       const why = new XpmemError('ETIMEDOUT', 'xpc', `the other service leaves ${waiting} bytes unread`)
+      this.#givenUp = true
       queueMicrotask(() => this.#end(why))
     } else if (waiting > highWaterBytes) this.#pause()
   }
@@ -198,7 +193,7 @@ export class XpcConnection {
     } else {
       this.#events.message(message)
     }
-    return !this.#closed
+    return !this.#closed && !this.#givenUp
   }
 }
 

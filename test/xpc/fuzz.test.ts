@@ -109,7 +109,7 @@ function hostileBytes(random: Random): Uint8Array {
   const asked: XpcName[] = ['find', 'get', 'release', 'revoke', 'ping', 'got', 'done']
   const valid = encoded(randomMessage(random, random.pick(random.below(2) === 0 ? asked : names)))
   const bytes = framed(random.below(3) === 0 ? valid : damaged(random, valid))
-  if (random.below(50) === 0) bytes.set(random.bytes(2), 0)
+  if (random.below(500) === 0) bytes.set(random.bytes(2), 0)
   return bytes
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { packId } from '../../src/ids.js'
@@ -10,7 +11,7 @@ import { startService } from '../support/service.js'
 import { stop } from '../support/stop.js'
 import { until } from '../support/until.js'
 import { type Got, make, permitsOn, startPair, startSide, untilPartition, untilPermits } from './pair.js'
-import { listener, ownAddress } from './raw-peer.js'
+import { joined, listener, ownAddress } from './raw-peer.js'
 
 const needsRoot = { skip: process.getuid?.() === 0 ? false : 'only root can be somebody else' }
 
@@ -338,6 +339,20 @@ test('a home that is restarted while its processes live gives permits again on t
     ),
   )
   await untilPermits(home.actor, segid, 1)
+})
+
+test('of many that ask a home while its segments come back some are told to try again, and the others what there is', async (t) => {
+  const home = await startSide(t, { name: 'home', id: 1, peers: { far: undefined } })
+  await make(home.actor)
+  await home.service.end('SIGKILL')
+  const args = ['--id', '1', '--listen', formatAddress(home.address), '--peer', 'far']
+  await startService(t, { runtimeDir: home.service.runtimeDir, partition: 'home', args })
+  const far = await joined(t, home.address, 'far', 2)
+  const count = 2_000
+  for (let request = 0; request < count; request += 1) far.send('find', request, { text: 'none' })
+  await until(() => far.words.filter((word) => word === 'failure').length === count)
+  const told = new Set(far.received.map((answer) => (answer.name === 'failure' ? answer.errno : 0)))
+  assert.deepEqual(told, new Set([constants.errno.EAGAIN, constants.errno.ENOENT]))
 })
 
 test('a hundred partitions are told at once', async (t) => {
