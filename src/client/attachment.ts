@@ -109,7 +109,7 @@ export class Attachment extends EventEmitter<AttachmentEvents> {
   /**
    * Gets pages of another partition before they are used, for reading or writing; of a range in bytes
    * from the start of the attachment, rounded to whole pages, all of it by default. Resolves when
-   * their home has been asked. Memory of this partition needs nothing of the kind.
+   * they have come. Memory of this partition needs nothing of the kind.
    */
   async prefetch(offset = 0, length = this.length - offset, wanted: 'read' | 'write' = 'read'): Promise<void> {
     if (wanted !== 'read' && wanted !== 'write') {

@@ -4,10 +4,9 @@ import { ReadAhead } from '../coherence/read-ahead.js'
 import type { Access, Keep, Placing, Put, Returned, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
 import { Descriptor } from '../transport/descriptor.js'
-import { maxPagesPerMessage } from '../wire/xpc-schema.js'
 import { Alarm } from './alarm.js'
+import { Asks } from './asks.js'
 import type { Budget, Evictable } from './budget.js'
-import { Demands } from './demands.js'
 import type { ReadPages } from './home-file.js'
 import { type FaultHandler, PagedFile, type PagingStats } from './paged-file.js'
 
@@ -32,12 +31,6 @@ export interface CacheFileOptions {
   readonly budget: Budget
 }
 
-/** How long home may take to give pages, for which it may have to ask others. */
-const answerTimeoutMs = 12_000
-
-/** Pages that may be asked for and not have come. */
-const maxPagesAsked = 2_048
-
 /** This partition's copy of a file of another one: carries out what the machine says of its pages. */
 export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly file: PagedFile
@@ -45,11 +38,8 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly #cache: Cache
   readonly #ahead = new ReadAhead()
   readonly #alarm: Alarm
-  readonly #demands: Demands
   readonly #budget: Budget
-  /** What is still to be asked for, and how many pages have been and not come yet. */
-  readonly #asks: { readonly access: Access; readonly first: number; readonly count: number }[] = []
-  #asked = 0
+  readonly #asks: Asks
   readonly #flushMs: number
   /** Since when threads wait for a page. */
   readonly #waiting = new Map<number, number>()
@@ -66,7 +56,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.file = new PagedFile(new Descriptor(kernel.createFile(options.length)))
     this.#cache = new Cache({ pageCount: this.file.pageCount, holdMs: options.holdMs }, this)
     this.#alarm = new Alarm((first, count, now) => this.#cache.elapsed(first, count, now))
-    this.#demands = new Demands(answerTimeoutMs, () => home.silent())
+    this.#asks = new Asks(home)
     this.#flushMs = options.flushMs
     this.#budget = options.budget
     this.#budget.add(this)
@@ -89,7 +79,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   /** Nothing more comes from home: whoever waits is woken. */
   close(): void {
     this.#alarm.close()
-    this.#demands.close()
+    this.#asks.close()
     clearTimeout(this.#flusher)
     this.#cache.ended()
     this.#budget.remove(this, this.#pages)
@@ -105,13 +95,13 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   taken(first: number, count: number, share: Share, content: Uint8Array): void {
     this.#content = content
     this.#cache.data(first, count, share, performance.now())
-    this.#came(count)
+    this.#asks.came(count)
     if (share === 'exclusive') this.#flushLater()
   }
 
   granted(first: number, count: number): void {
     this.#cache.grant(first, count, performance.now())
-    this.#came(count)
+    this.#asks.came(count)
     this.#flushLater()
   }
 
@@ -131,7 +121,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   async prefetch(first: number, count: number, access: Access): Promise<void> {
     this.#lastFaultMs = performance.now()
     this.#cache.prefetch(first, count, access)
-    await this.#home.sync()
+    await this.#asks.answered()
   }
 
   evict(count: number): number {
@@ -142,29 +132,8 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#cache.forEachProtected(visit)
   }
 
-  /** No more is asked for at once than a link takes well. */
   request(access: Access, first: number, count: number): void {
-    for (let done = 0; done < count; done += maxPagesPerMessage) {
-      this.#asks.push({ access, first: first + done, count: Math.min(maxPagesPerMessage, count - done) })
-    }
-    this.#askNext()
-  }
-
-  #askNext(): void {
-    while (this.#asked < maxPagesAsked) {
-      const next = this.#asks.shift()
-      if (next === undefined) return
-      this.#asked += next.count
-      this.#demands.made(next.count)
-      this.#home.request(next.access, next.first, next.count)
-    }
-  }
-
-  /** Pages that were asked for have come. */
-  #came(count: number): void {
-    this.#asked -= count
-    this.#demands.met(count)
-    this.#askNext()
+    this.#asks.add(access, first, count)
   }
 
   install(first: number, count: number, nth: number, placing: Placing): void {

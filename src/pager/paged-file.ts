@@ -137,7 +137,7 @@ export interface PagingStats {
 /** Who answers the faults in a file's mappings. */
 export interface FaultHandler {
   fault(page: number, access: Access, isMissing: boolean): void
-  /** Gets pages before they are used. Resolves when their home has been asked. */
+  /** Gets pages before they are used. Resolves when they have come. */
   prefetch(first: number, count: number, access: Access): Promise<void>
   /** Sends home what was changed. Resolves when it is there. */
   flush(first: number, count: number): Promise<void>

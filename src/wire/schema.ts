@@ -180,7 +180,7 @@ export const messages = {
   mapped: { code: 30, fields: {}, tail: 'mapping' },
   /**
    * Of memory of this process that the service answers faults in: get its pages before they are used
-   * (done: home was asked), send home what was changed (done: it is there), or tell what was done.
+   * (done: they have come), send home what was changed (done: it is there), or tell what was done.
    */
   prefetch: { code: 31, fields: { address: 'size', length: 'size', access: 'u32', reserved: 'u32' }, tail: 'none' },
   flush: { code: 32, fields: { address: 'size', length: 'size' }, tail: 'none' },

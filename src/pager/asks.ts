@@ -1,0 +1,79 @@
+import type { Access } from '../coherence/terms.js'
+import { XpmemError } from '../errors.js'
+import { maxPagesPerMessage } from '../wire/xpc-schema.js'
+import type { FarHome } from './cache-file.js'
+import { Demands } from './demands.js'
+
+/** Pages that may be asked for and not have come: what a link takes well. */
+const maxPagesAsked = 2_048
+
+/** How long home may take to give pages, for which it may have to ask others. */
+const answerTimeoutMs = 12_000
+
+interface Waiter {
+  /** Pages that must have come, of all that were ever asked for. */
+  readonly pages: number
+  resolve(): void
+  reject(error: XpmemError): void
+}
+
+/** What a cache asks its home for, not too much at once. */
+export class Asks {
+  readonly #home: FarHome
+  readonly #demands: Demands
+  readonly #queue: { readonly access: Access; readonly first: number; readonly count: number }[] = []
+  #waiters: Waiter[] = []
+  /** Pages of this moment: added, sent, and come. */
+  #added = 0
+  #sent = 0
+  #come = 0
+
+  constructor(home: FarHome) {
+    this.#home = home
+    this.#demands = new Demands(answerTimeoutMs, () => home.silent())
+  }
+
+  add(access: Access, first: number, count: number): void {
+    this.#added += count
+    for (let done = 0; done < count; done += maxPagesPerMessage) {
+      this.#queue.push({ access, first: first + done, count: Math.min(maxPagesPerMessage, count - done) })
+    }
+    this.#sendNext()
+  }
+
+  /** Pages have come. */
+  came(count: number): void {
+    this.#come += count
+    this.#demands.met(count)
+    this.#sendNext()
+    const ready = this.#waiters.filter(({ pages }) => pages <= this.#come)
+    if (ready.length === 0) return
+    this.#waiters = this.#waiters.filter(({ pages }) => pages > this.#come)
+    for (const { resolve } of ready) resolve()
+  }
+
+  /** Resolves when as many pages have come as were asked for by now. */
+  answered(): Promise<void> {
+    if (this.#come >= this.#added) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ pages: this.#added, resolve, reject })
+    })
+  }
+
+  close(): void {
+    this.#demands.close()
+    this.#queue.length = 0
+    const error = new XpmemError('ENOENT', 'prefetch', 'the memory is gone')
+    for (const { reject } of this.#waiters.splice(0)) reject(error)
+  }
+
+  #sendNext(): void {
+    while (this.#sent - this.#come < maxPagesAsked) {
+      const next = this.#queue.shift()
+      if (next === undefined) return
+      this.#sent += next.count
+      this.#demands.made(next.count)
+      this.#home.request(next.access, next.first, next.count)
+    }
+  }
+}
