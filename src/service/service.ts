@@ -17,6 +17,7 @@ import { type Limits, Registry, type Segment } from './registry.js'
 import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
+import { Strangers } from './strangers.js'
 import { loadKey, Tokens } from './tokens.js'
 import { Trimmer } from './trimmer.js'
 
@@ -55,7 +56,7 @@ const maxAwaitedOwners = 256
 const maxExtentsPerGroup = 262_144
 
 /**
- * What the service's descriptors go to: up to half for connections and pidfds, up to 3/8 for memfds,
+ * What the service's descriptors go to: up to half for connections, pidfds and what waits to be closed, up to 3/8 for memfds,
  * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
  * message never comes without its descriptors.
  */
@@ -85,6 +86,9 @@ export class Service implements ConnectionHost {
   readonly #trimmer: Trimmer
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
+  readonly strangers = new Strangers((group) => {
+    for (const connection of this.#connections) if (connection.group === group) connection.readOrPause()
+  })
   /** Segments whose owners live but have not come back yet, by owner. */
   readonly #awaitedOf = new Map<ThreadGroup, Set<bigint>>()
   /** What each agent has told since its hello, so that none can tell without end. */
@@ -183,6 +187,7 @@ export class Service implements ConnectionHost {
     this.#groups.close()
     for (const memory of this.#memories.values()) memory.close()
     this.#memories.clear()
+    this.strangers.close()
     if (idle) this.#ids.leaveIdle()
     kernel.close(this.#spare)
     kernel.close(this.#lock)
@@ -207,7 +212,7 @@ export class Service implements ConnectionHost {
     if (asXpmemError(error, 'accept').code !== 'EMFILE') return false
     kernel.close(this.#spare)
     const socket = kernel.accept(this.#listener)
-    if (socket >= 0) kernel.close(socket)
+    if (socket >= 0) this.strangers.closeSocket(socket, undefined)
     this.#spare = openSync('/dev/null', 'r')
     return socket >= 0
   }
@@ -219,7 +224,7 @@ export class Service implements ConnectionHost {
     try {
       connection = new Connection(socket, session, this)
     } catch {
-      kernel.close(socket)
+      this.strangers.closeSocket(socket, undefined)
       return
     }
     this.#connections.add(connection)
@@ -228,7 +233,7 @@ export class Service implements ConnectionHost {
     if (connection.group.connections > maxConnectionsPerGroup) {
       const why = `this process has ${maxConnectionsPerGroup} connections, which is the most one may have`
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
-    } else if (this.#connections.size + this.#groups.count > this.#maxConnections) {
+    } else if (this.#connections.size + this.#groups.count + this.strangers.waiting > this.#maxConnections) {
       const why = 'the service has as many connections as its open-file limit allows: raise it (ulimit -n)'
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
     }
