@@ -121,10 +121,7 @@ export interface Kernel {
   pipe(): [number, number]
   /** Whether it is one of a file in memory, whose close waits for nobody. */
   isMemory(descriptor: number): boolean
-  /**
-   * Ends a connection, not its descriptor. False if something lies unread in it: the descriptors
-   * beside that are closed with it.
-   */
+  /** Ends a connection, not its descriptor. False if something lies unread in it, to which nothing is added. */
   hangUp(socket: number): boolean
   /** Opens (creating it 0600, never following a link) and flocks a file; -1 if another process has it. */
   lockFile(path: string): number

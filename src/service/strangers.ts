@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs'
-import { kernel, type Poll } from '../kernel/index.js'
-import { closeOtherwise } from '../transport/descriptor.js'
+import { kernel, metaLength, type Poll } from '../kernel/index.js'
+import { closeAll, closeOtherwise } from '../transport/descriptor.js'
 import { Closings } from './closings.js'
 import type { ThreadGroup } from './groups.js'
 
@@ -23,6 +23,8 @@ export class Strangers {
   // Never closed: threads that have not ended when the service does still write to it.
   readonly #pipe = kernel.pipe()
   readonly #ended = new Uint32Array(limits.atOnce)
+  readonly #bytes = new Uint8Array(1)
+  readonly #meta = new Int32Array(metaLength)
   readonly #poll: Poll
   readonly #tooMuch = new Set<ThreadGroup>()
   readonly #changed: (group: ThreadGroup) => void
@@ -57,8 +59,24 @@ export class Strangers {
   }
 
   closeSocket(socket: number, group: ThreadGroup | undefined): void {
-    if (kernel.hangUp(socket)) kernel.close(socket)
-    else this.#close(socket, group)
+    while (!kernel.hangUp(socket)) {
+      const mayDrop = group !== undefined && !this.isTooMuchOf(group)
+      if (!mayDrop || !this.#dropUnread(socket, group)) return this.#close(socket, group)
+    }
+    kernel.close(socket)
+  }
+
+  /** Takes a message for the descriptors beside it. False if that fails. */
+  #dropUnread(socket: number, group: ThreadGroup): boolean {
+    try {
+      kernel.receive(socket, this.#bytes, this.#meta)
+    } catch {
+      return false
+    }
+    const descriptors = [...this.#meta.subarray(3, 3 + (this.#meta[0] ?? 0))]
+    this.arrived(descriptors, group)
+    closeAll(descriptors)
+    return true
   }
 
   close(): void {
