@@ -198,11 +198,11 @@ export class SegmentMemory {
     return this.#files[file]?.identity
   }
 
-  /** Forgets parts that lie there no more, and lets go of files that nothing lies in then. */
+  /** Forgets parts that lie there no more, in ascending order, and lets go of files that nothing lies in then. */
   forget(parts: readonly Part[]): void {
     if (parts.length === 0) return
     const before = this.#extents.size
-    for (const { offset, length } of parts) this.#extents.remove(offset, length)
+    this.#extents.remove(parts)
     this.#allowance.extents.give(before - this.#extents.size)
     this.#dropUnused()
   }

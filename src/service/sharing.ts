@@ -38,9 +38,12 @@ export function isCurrent(segment: Segment, memory: SegmentMemory, range: Range,
     const known = memory.known(offset, length)
     const mappings =
       known.length === 0 ? [] : groups.get(segment.owner)?.mappings(segment.address + BigInt(offset), length)
-    const within = known.map((extent) => clipped(extent, range))
-    if (mappings === undefined) memory.forget(within)
-    else memory.forget(staleParts(segment.address, within, (file) => memory.identityOf(file), mappings))
+    if (mappings === undefined) {
+      memory.forget([range])
+    } else {
+      const within = known.map((extent) => clipped(extent, range))
+      memory.forget(staleParts(segment.address, within, (file) => memory.identityOf(file), mappings))
+    }
   }
   return memory.firstGap(offset, length) === undefined
 }
