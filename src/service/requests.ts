@@ -24,6 +24,8 @@ export interface RequestContext {
   readonly revoker: Revoker
   readonly memories: Map<bigint, SegmentMemory>
   readonly agentTimeoutMs: number
+  /** A clock that only goes forward. */
+  nowMs(): number
   /** Memory was put into files that its owner may let go of. */
   shared(): void
   /** Resolves when the processes that an earlier service knew have had time to come back. */
@@ -273,7 +275,7 @@ export class Requests {
       // Others may have seen meanwhile that some of it has changed.
       for (let tries = 0; tries === 0 || memory.firstGap(range.offset, range.length) !== undefined; tries += 1) {
         if (tries === maxShareTries) fail('EAGAIN', 'attach', 'the owner changes this memory all the time')
-        await shareRange(segment, memory, range, this.#context)
+        await shareRange(segment, memory, range, client.channel, this.#context)
       }
       if (!memory.stable) this.#context.shared()
       this.#sendExtents(client, message)

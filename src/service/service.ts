@@ -152,6 +152,7 @@ export class Service implements ConnectionHost {
       revoker: this.#revoker,
       memories: this.#memories,
       agentTimeoutMs,
+      nowMs: () => performance.now(),
       shared: () => this.#trimmer.wake(),
       recovered: () => this.#recovery,
       get recovering() {

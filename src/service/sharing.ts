@@ -12,6 +12,10 @@ import { staleParts } from './verify.js'
  */
 const shareStepBytes = 16 * 1024 * 1024
 
+/** How long an owner's agent may be at a range, whatever comes of it; and how much must come for more. */
+const shareGraceMs = 10_000
+const leastShareBytesPerMs = 1_024
+
 /** How long the end of a process may come after the end of its connection. */
 const endWaitMs = 100
 
@@ -26,6 +30,13 @@ export interface Range {
 export interface ShareContext {
   readonly groups: Groups
   readonly agentTimeoutMs: number
+  /** A clock that only goes forward. */
+  nowMs(): number
+}
+
+/** Who asked for a range: its connection. */
+export interface Asker {
+  readonly closed: boolean
 }
 
 /**
@@ -56,27 +67,41 @@ function clipped<T extends { offset: number; length: number; fileOffset: number 
 
 /**
  * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.
- * Rejects with ETIMEDOUT if the owner does not answer, EFAULT where its memory cannot be shared,
- * ENOENT if the segment ends meanwhile.
+ * Rejects with ETIMEDOUT if the owner does not answer, or only with scraps, EFAULT where its memory
+ * cannot be shared, ENOENT if the segment ends meanwhile, ECANCELED if the asker goes away.
  */
 export async function shareRange(
   segment: Segment,
   memory: SegmentMemory,
   range: Range,
+  asker: Asker,
   context: ShareContext,
 ): Promise<void> {
-  const work = memory.turn.then(() => shareGaps(segment, memory, range, context))
+  const work = memory.turn.then(() => shareGaps(segment, memory, range, asker, context))
   memory.turn = work.catch(() => {})
   await work
 }
 
-async function shareGaps(segment: Segment, memory: SegmentMemory, range: Range, context: ShareContext): Promise<void> {
+async function shareGaps(
+  segment: Segment,
+  memory: SegmentMemory,
+  range: Range,
+  asker: Asker,
+  context: ShareContext,
+): Promise<void> {
   const { offset, length } = range
   const end = offset + length
+  const startedMs = context.nowMs()
+  let sharedBytes = 0
+  if (asker.closed) throw new XpmemError('ECANCELED', 'attach', 'who asked is gone')
   if (isCurrent(segment, memory, range, context.groups)) return requireOpen(memory)
   let reached = -1
   for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
     requireOpen(memory)
+    if (asker.closed) throw new XpmemError('ECANCELED', 'attach', 'who asked is gone')
+    if (context.nowMs() - startedMs > shareGraceMs + sharedBytes / leastShareBytesPerMs) {
+      throw new XpmemError('ETIMEDOUT', 'attach', "the owner's agent shares its memory too slowly")
+    }
     const ask = { offset: gap, length: memory.gapEnd(gap, end) - gap, holes: range.holes }
     try {
       await shareStep(segment, memory, ask, gap === reached, context)
@@ -90,6 +115,7 @@ async function shareGaps(segment: Segment, memory: SegmentMemory, range: Range, 
     if (next === gap) {
       throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
     }
+    sharedBytes += (next ?? gap + ask.length) - gap
     reached = next ?? -1
   }
   requireOpen(memory)
