@@ -56,7 +56,7 @@ const maxAwaitedOwners = 256
 const maxExtentsPerGroup = 262_144
 
 /**
- * What the service's descriptors go to: up to half for connections, pidfds and what waits to be closed, up to 3/8 for memfds,
+ * What the service's descriptors go to: up to half for connections, pidfds, mappings that are looked at and what waits to be closed, up to 3/8 for memfds,
  * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
  * message never comes without its descriptors.
  */
@@ -127,7 +127,11 @@ export class Service implements ConnectionHost {
       files: new Allowance(limits.filesPerGroup, files),
       extents: new Allowance(maxExtentsPerGroup),
     })
-    this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
+    this.#groups = new Groups(
+      allowance,
+      () => this.#seatsTaken() < this.#maxConnections,
+      (group) => this.#groupGone(group),
+    )
     this.#revoker = new Revoker({ groups: this.#groups, agentTimeoutMs, cutOff: (group) => this.#cutOff(group) })
     this.#trimmer = new Trimmer({ groups: this.#groups, agentTimeoutMs, movable: () => this.#movable() })
     this.#recovering = this.#ids.hasSurvivors
@@ -234,10 +238,15 @@ export class Service implements ConnectionHost {
     if (connection.group.connections > maxConnectionsPerGroup) {
       const why = `this process has ${maxConnectionsPerGroup} connections, which is the most one may have`
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
-    } else if (this.#connections.size + this.#groups.count + this.strangers.waiting > this.#maxConnections) {
+    } else if (this.#seatsTaken() > this.#maxConnections) {
       const why = 'the service has as many connections as its open-file limit allows: raise it (ulimit -n)'
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
     }
+  }
+
+  /** Descriptors that go to connections and the processes behind them. */
+  #seatsTaken(): number {
+    return this.#connections.size + this.#groups.descriptorCount + this.strangers.waiting
   }
 
   admit(peer: Peer): ThreadGroup {
