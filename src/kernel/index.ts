@@ -73,6 +73,9 @@ export interface AgentEvents {
   revoked(buffer: ArrayBuffer, reason: number): void
 }
 
+/** Whose service an agent speaks to: anybody's, or this user's and root's only. */
+export const trust = { anybody: 0, ownUser: 1 } as const
+
 /** The number of a process's agent for one service; opened once per environment and service. */
 export type AgentHandle = number
 
@@ -185,9 +188,10 @@ export interface Kernel {
   // The agent
   /**
    * Opens the process's agent for the service at `socketPath`: its thread is started by the first
-   * opener and joined by the last closer. It reconnects by itself for as long as it lives.
+   * opener and joined by the last closer. It reconnects by itself for as long as it lives. `trust`:
+   * whose service it may be, the least that any opener says.
    */
-  agentOpen(socketPath: string, events: AgentEvents): AgentHandle
+  agentOpen(socketPath: string, trust: number, events: AgentEvents): AgentHandle
   agentClose(agent: AgentHandle): void
   /** Lets the service have `address…` shared, moved or armed through the agent; a number for `withdraw`. */
   offer(agent: AgentHandle, address: bigint, length: number): number
