@@ -52,12 +52,11 @@ export function listingPage(
   holdings: Holdings,
   cursor: bigint,
 ): { text: string; cursor: bigint } {
-  const permits = registry.permitCounts()
   const lines: string[] = []
   let bytes = 0
   let last = 0n
-  for (const segment of registry.segments()) {
-    if (segment.segid <= cursor) continue
+  for (const segment of registry.segmentsAfter(cursor)) {
+    const permits = registry.permitCount(segment.segid)
     const line = JSON.stringify(describe(segment, groups, memoryOf(segment.segid), holdings, permits))
     bytes += Buffer.byteLength(line) + 1
     if (bytes > pageBytes) return { text: `[${lines.join(',')}]`, cursor: last }
@@ -75,7 +74,7 @@ function describe(
   groups: Groups,
   memory: SegmentMemory | undefined,
   holdings: Holdings,
-  permits: Map<bigint, number>,
+  permits: number,
 ): SegmentInfo {
   const pid = groups.get(segment.owner)?.pid ?? 0
   return {
@@ -85,7 +84,7 @@ function describe(
     length: segment.length,
     dataLength: segment.dataLength,
     mode: segment.mode,
-    permits: permits.get(segment.segid) ?? 0,
+    permits,
     attachments: holdings.unknown ? null : (holdings.attachments.get(segment.segid) ?? 0),
     memoryInUse: memory?.usedBytes() ?? 0,
   }

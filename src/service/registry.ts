@@ -77,8 +77,12 @@ export class Registry {
   readonly #nextId: () => bigint
   readonly #limits: Limits
   readonly #segments = new Map<bigint, SegmentRecord>()
+  /** All segids and some that are gone, ascending; undefined until somebody asks. */
+  #order: bigint[] | undefined
   readonly #names = new Map<string, bigint>()
   readonly #permits = new Map<bigint, PermitRecord>()
+  /** How many there are on each segment that has any. */
+  readonly #permitCounts = new Map<bigint, number>()
   readonly #sessions = new Map<SessionId, SessionRecord>()
   readonly #sessionsOf = new Map<GroupId, Set<SessionId>>()
   /** Holders, told by their agents, of segments whose owners have not come back yet. */
@@ -134,6 +138,8 @@ export class Registry {
     const { address, length, dataLength, mode, name, uid, gid } = offer
     const segment: Segment = { address, length, dataLength, mode, name, uid, gid, segid, owner: group, restored }
     this.#segments.set(segid, { segment, session, holders: undefined })
+    if (this.#order !== undefined && segid > (this.#order.at(-1) ?? 0n)) this.#order.push(segid)
+    else this.#order = undefined
     for (const holder of this.giveUpAwaited(segid)) this.hold(holder, segid, toldByAgent)
     if (offer.name !== '') this.#names.set(offer.name, segid)
     segments.add(segid)
@@ -183,6 +189,7 @@ export class Registry {
 
   #addPermit(session: SessionId, permit: Permit): Permit {
     this.#permits.set(permit.apid, { permit, session })
+    this.#permitCounts.set(permit.segid, this.permitCount(permit.segid) + 1)
     this.#session(session).permits.add(permit.apid)
     return permit
   }
@@ -210,6 +217,9 @@ export class Registry {
     this.#permits.delete(apid)
     this.#forget(record.session, 'permits', apid)
     const { segid, holder } = record.permit
+    const left = this.permitCount(segid) - 1
+    if (left === 0) this.#permitCounts.delete(segid)
+    else this.#permitCounts.set(segid, left)
     const holders = this.#segments.get(segid)?.holders
     const permits = holders?.get(holder)
     permits?.delete(apid)
@@ -283,6 +293,7 @@ export class Registry {
     if (record === undefined) return undefined
     const { segment, holders } = record
     this.#segments.delete(segid)
+    if (this.#order !== undefined && this.#order.length > 2 * this.#segments.size) this.#order = undefined
     if (segment.name !== '') this.#names.delete(segment.name)
     this.#forget(record.session, 'segments', segid)
     if (segment.restored) this.#removedAfterRestore.add(segid)
@@ -333,16 +344,25 @@ export class Registry {
     return ended.map(({ segment, holders }) => ({ segment, holders: holders.filter((holder) => holder !== group) }))
   }
 
-  /** Every segment, oldest identifier first. */
-  segments(): Segment[] {
-    return [...this.#segments.values()].map(({ segment }) => segment).sort((a, b) => (a.segid < b.segid ? -1 : 1))
+  /** The segments with a larger identifier, oldest first. */
+  *segmentsAfter(cursor: bigint): Generator<Segment> {
+    this.#order ??= [...this.#segments.keys()].sort((a, b) => (a < b ? -1 : 1))
+    const order = this.#order
+    let first = 0
+    for (let beyond = order.length; first < beyond; ) {
+      const middle = (first + beyond) >>> 1
+      if ((order[middle] as bigint) > cursor) beyond = middle
+      else first = middle + 1
+    }
+    for (let index = first; index < order.length; index += 1) {
+      const record = this.#segments.get(order[index] as bigint)
+      if (record !== undefined) yield record.segment
+    }
   }
 
-  /** How many permits are held on each segment that has any. */
-  permitCounts(): Map<bigint, number> {
-    const counts = new Map<bigint, number>()
-    for (const { permit } of this.#permits.values()) counts.set(permit.segid, (counts.get(permit.segid) ?? 0) + 1)
-    return counts
+  /** How many permits are held on a segment. */
+  permitCount(segid: bigint): number {
+    return this.#permitCounts.get(segid) ?? 0
   }
 
   /** Processes that hold descriptors of any segment. */
