@@ -80,7 +80,7 @@ function describe(
   return {
     segid: formatId(segment.segid),
     name: segment.name,
-    owner: { pid, uid: segment.uid, gid: segment.gid, command: commandOf(pid).slice(0, maxCommandLength) },
+    owner: { pid, uid: segment.uid, gid: segment.gid, command: commandOf(pid, maxCommandLength) },
     length: segment.length,
     dataLength: segment.dataLength,
     mode: segment.mode,

@@ -186,7 +186,10 @@ export class Requests {
     if (message.segid === 0n && message.text === '') fail('EINVAL', 'get', '0 is not a segid')
     if (message.segid !== 0n && !isId(message.segid)) fail('EINVAL', 'get', 'a segid is positive')
     const segment = registry.find(message.segid === 0n ? message.text : message.segid, 'get')
-    if (!modeAllows(client.credentials, segment, message.access) && !hasIpcOwner(client.group.pid)) {
+    if (
+      !modeAllows(client.credentials, segment, message.access) &&
+      !hasIpcOwner(client.group.pid, client.credentials.uid)
+    ) {
       const wanted = message.access === access.read ? 'reading' : 'writing'
       fail(
         'EACCES',
