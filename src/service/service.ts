@@ -283,15 +283,27 @@ export class Service implements ConnectionHost {
     told.rows += message.rows.length
     if (told.rows > maxHeldRows)
       throw new XpmemError('EPROTO', 'held', 'the agent tells of more segments than there can be')
+    const gone: bigint[] = []
     for (const { segid, ownerPid, ownerStart } of message.rows) {
       const state = this.#registry.heldElsewhere(group.id, segid, this.#ids.incarnation)
-      if (state === 'gone') void this.#revoker.revoke(segid, [group.id], reason.removed)
+      if (state === 'gone') gone.push(segid)
       if (state !== 'awaited') continue
       const owner = this.#groups.ofPid(ownerPid, ownerStart)
       if (owner?.connections === 0) told.owners.add(owner)
       if (told.owners.size > maxAwaitedOwners)
         throw new XpmemError('EPROTO', 'held', 'the agent tells of too many owners')
       this.#await(segid, owner)
+    }
+    void this.#tellGone(group, gone)
+  }
+
+  /** One after the other: an agent may tell of many, and read none of the answers. */
+  async #tellGone(group: ThreadGroup, segids: readonly bigint[]): Promise<void> {
+    const { agent } = group
+    for (const segid of segids) {
+      // One that comes back tells again what it holds.
+      if (agent === undefined || group.agent !== agent) return
+      await this.#revoker.revoke(segid, [group.id], reason.removed)
     }
   }
 
