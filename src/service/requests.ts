@@ -33,6 +33,11 @@ export interface RequestContext {
   readonly recovering: boolean
 }
 
+interface Offered {
+  readonly offer: Offer
+  readonly memory: SegmentMemory
+}
+
 type Reply = { [N in MessageName]: { name: N; input: MessageInput<N> } }[MessageName]
 
 function reply<N extends MessageName>(name: N, input: MessageInput<N>): Reply {
@@ -133,17 +138,21 @@ export class Requests {
 
   /** While owners are still coming back after a restart, their names are not given to others. */
   #answerMake(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Promise<void> | undefined {
-    const work = () => this.#make(client, message, descriptors)
-    if (!this.#context.recovering || message.segid !== 0n || message.text === '')
-      return this.#answer(client, message, work)
+    if (!this.#context.recovering || message.segid !== 0n || message.text === '') {
+      return this.#answer(client, message, () =>
+        this.#make(client, message, this.#takeOffered(client, message, descriptors)),
+      )
+    }
     return this.#later(client, message, async () => {
+      // Taken before the wait, so that what waits counts as the process's.
+      const offered = this.#takeOffered(client, message, descriptors)
       await this.#context.recovered()
-      return work()
+      return this.#make(client, message, offered)
     })
   }
 
-  #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
-    const { tokens, memories } = this.#context
+  /** What is offered, checked, with the memory that came along. Takes the descriptors. */
+  #takeOffered(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Offered {
     const backed = (message.flags & makeFlag.backed) !== 0
     const memory = new SegmentMemory(client.group.allowance, backed)
     try {
@@ -153,13 +162,23 @@ export class Requests {
         const row = { offset: 0, length: message.length, fileOffset: message.fileOffset, descriptor: 0, reserved: 0 }
         memory.accept({ offset: 0, length: message.length, holes: false }, [row], descriptors.splice(0))
       }
+      return { offer, memory }
+    } catch (error) {
+      closeAll(descriptors)
+      memory.close()
+      throw error
+    }
+  }
+
+  #make(client: Client, message: Message & { name: 'make' }, { offer, memory }: Offered): Reply {
+    const { tokens, memories } = this.#context
+    try {
       const segment = this.#register(client, message, offer)
       if (memories.has(segment.segid)) memory.close()
       else memories.set(segment.segid, memory)
       const token = tokens.sign('segment', segmentFacts(segment.segid, client))
       return reply('made', { segid: segment.segid, tokenHigh: token.high, tokenLow: token.low })
     } catch (error) {
-      closeAll(descriptors)
       memory.close()
       throw error
     }
