@@ -266,12 +266,9 @@ export class SegmentMemory {
     )
   }
 
-  /** Bytes of memory that the segment's files take now. */
+  /** Bytes of memory that the segment's files take now; of one that does not tell, none. */
   usedBytes(): number {
-    return this.#files.reduce(
-      (sum, file) => (file === undefined ? sum : sum + kernel.inspect(file.readonly.number).usedBytes),
-      0,
-    )
+    return this.#files.reduce((sum, file) => (file === undefined ? sum : sum + usedBytesOf(file)), 0)
   }
 
   close(): void {
@@ -284,6 +281,15 @@ export class SegmentMemory {
       file.readwrite.release()
       file.readonly.release()
     }
+  }
+}
+
+/** A plain file's system may refuse to say, and a listing is of all segments. */
+function usedBytesOf(file: SharedFile): number {
+  try {
+    return kernel.inspect(file.readonly.number).usedBytes
+  } catch {
+    return 0
   }
 }
 
