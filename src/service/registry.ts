@@ -56,10 +56,12 @@ interface PermitRecord {
   session: SessionId
 }
 
-/** What one process may keep in the registry, so that no process can fill it for the others. */
+/** What one process may keep in the registry, so that no process can fill it for the others, and all together. */
 export interface Limits {
   readonly segmentsPerGroup: number
   readonly permitsPerGroup: number
+  readonly segments: number
+  readonly permits: number
 }
 
 /** Stands for the permit of a holder that its agent told of, after a restart of the service. */
@@ -67,6 +69,10 @@ const toldByAgent = 0n
 
 function fail(code: ErrorCode, call: string, message: string): never {
   throw new XpmemError(code, call, message)
+}
+
+function tooMany(kind: 'segments' | 'permits'): string {
+  return `the service has as many ${kind} as it has memory for`
 }
 
 /**
@@ -131,6 +137,7 @@ export class Registry {
   #addSegment(session: SessionId, segid: bigint, offer: Offer, restored: boolean): Segment {
     const { group, segments } = this.#session(session)
     this.#requireRoom(group, 'segments', this.#limits.segmentsPerGroup, 'make')
+    if (this.#segments.size >= this.#limits.segments) fail('EMFILE', 'make', tooMany('segments'))
     if (offer.name !== '' && this.#names.has(offer.name)) {
       fail('EEXIST', 'make', `a segment named '${offer.name}' exists in this partition`)
     }
@@ -188,6 +195,7 @@ export class Registry {
   }
 
   #addPermit(session: SessionId, permit: Permit): Permit {
+    if (this.#permits.size >= this.#limits.permits) fail('EMFILE', 'get', tooMany('permits'))
     this.#permits.set(permit.apid, { permit, session })
     this.#permitCounts.set(permit.segid, this.permitCount(permit.segid) + 1)
     this.#session(session).permits.add(permit.apid)

@@ -1,5 +1,6 @@
 import { openSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { getHeapStatistics } from 'node:v8'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { maxPartitionId } from '../ids.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
@@ -13,7 +14,7 @@ import { type Client, Connection, type ConnectionHost } from './connection.js'
 import { Groups, type ThreadGroup } from './groups.js'
 import { IdSource } from './identity.js'
 import { maxOpenFiles } from './processes.js'
-import { type Limits, Registry, type Segment } from './registry.js'
+import { Registry, type Segment } from './registry.js'
 import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
@@ -56,15 +57,25 @@ const maxAwaitedOwners = 256
 const maxExtentsPerGroup = 262_144
 
 /**
+ * Bytes of V8's heap for each permit, piece of memory and segment that there may be, several times
+ * what one takes, so that many processes together do not end the service.
+ */
+const heapBytesPer = { permit: 1_024, extent: 1_024, segment: 8_192 }
+
+/**
  * What the service's descriptors go to: up to half for connections, pidfds, mappings that are looked at and what waits to be closed, up to 3/8 for memfds,
  * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
- * message never comes without its descriptors.
+ * message never comes without its descriptors. And how many there may be of what takes memory.
  */
-function limitsOf(openFiles: number): Limits & { connections: number; files: number; filesPerGroup: number } {
+function limitsOf(openFiles: number, heapBytes: number) {
   const filesPerGroup = Math.floor(openFiles / 8)
+  const permits = Math.floor(heapBytes / heapBytesPer.permit)
   return {
     segmentsPerGroup: Math.min(65_536, filesPerGroup),
-    permitsPerGroup: 1_048_576,
+    permitsPerGroup: Math.min(1_048_576, Math.floor(permits / 4)),
+    segments: Math.floor(heapBytes / heapBytesPer.segment),
+    permits,
+    extents: Math.floor(heapBytes / heapBytesPer.extent),
     connections: Math.floor(openFiles / 2),
     files: Math.floor((openFiles * 3) / 16),
     filesPerGroup,
@@ -119,13 +130,14 @@ export class Service implements ConnectionHost {
       )
     }
     this.#ids = new IdSource(paths.incarnation, partitionId, Date.now)
-    const limits = limitsOf(maxOpenFiles())
+    const limits = limitsOf(maxOpenFiles(), getHeapStatistics().heap_size_limit)
     this.#maxConnections = limits.connections
     this.#registry = new Registry(() => this.#ids.next(), limits)
     const files = new Allowance(limits.files)
+    const extents = new Allowance(limits.extents)
     const allowance = () => ({
       files: new Allowance(limits.filesPerGroup, files),
-      extents: new Allowance(maxExtentsPerGroup),
+      extents: new Allowance(maxExtentsPerGroup, extents),
     })
     this.#groups = new Groups(
       allowance,

@@ -13,7 +13,13 @@ function registry(limits: Partial<Limits> = {}): Registry {
     sequence += 1
     return packId({ partition: 1, incarnation, sequence })
   }
-  return new Registry(nextId, { segmentsPerGroup: 100, permitsPerGroup: 100, ...limits })
+  return new Registry(nextId, {
+    segmentsPerGroup: 100,
+    permitsPerGroup: 100,
+    segments: 1_000,
+    permits: 1_000,
+    ...limits,
+  })
 }
 
 function offer(changes: Partial<Offer> = {}): Offer {
@@ -306,4 +312,18 @@ test('permits are counted as they are given and end', () => {
   r.remove(1, segid)
   r.endSession(21)
   assert.equal(r.permitCount(segid), 0)
+})
+
+test('all processes together have as many segments and permits as there is memory for', () => {
+  const r = populated({ segments: 2, permits: 3 })
+  const first = r.make(11, offer())
+  r.make(21, offer())
+  assert.throws(() => r.make(31, offer()), { code: 'EMFILE', call: 'make' })
+  const { apid } = r.grant(11, first.segid, access.read)
+  for (const session of [21, 31]) r.grant(session, first.segid, access.read)
+  assert.throws(() => r.grant(31, first.segid, access.read), { code: 'EMFILE' })
+  assert.throws(() => r.restorePermit(31, 77n, first.segid, access.read), { code: 'EMFILE' })
+  assert.equal(r.permitCount(first.segid), 3)
+  r.release(1, apid)
+  r.grant(31, first.segid, access.read)
 })
