@@ -98,9 +98,18 @@ export class Strangers {
     }
   }
 
+  /** Bytes of what threads said. */
+  #read(): number {
+    try {
+      return readSync(this.#pipe[0], this.#ended)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return 0
+      throw error
+    }
+  }
+
   #hear(): void {
-    const bytes = readSync(this.#pipe[0], this.#ended)
-    for (const number of this.#ended.subarray(0, bytes / numberBytes)) this.#closings.ended(number)
+    for (const number of this.#ended.subarray(0, this.#read() / numberBytes)) this.#closings.ended(number)
     this.#begin()
     for (const group of this.#tooMuch) {
       if (this.#closings.of(group) <= mostOfOne && this.#tooMuch.delete(group)) this.#changed(group)
