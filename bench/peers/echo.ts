@@ -1,7 +1,7 @@
 /** The other end of a bare SOCK_SEQPACKET round trip. */
-import { kernel } from '../../src/kernel/index.js'
+import { kernel, metaLength } from '../../src/kernel/index.js'
 import { serveCalls } from '../support/calls.js'
-import { maxDatagram, metaLength } from '../support/datagram.js'
+import { maxDatagram } from '../support/datagram.js'
 
 serveCalls({
   connect(path: string) {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { kernel } from '../../src/kernel/index.js'
-import { datagramBytes, maxDatagram, metaLength } from '../support/datagram.js'
+import { kernel, metaLength } from '../../src/kernel/index.js'
+import { datagramBytes, maxDatagram } from '../support/datagram.js'
 import { alternate, medianOf } from '../support/measure.js'
 import { Peer } from '../support/peer.js'
 import { pinToOneProcessor } from '../support/pin.js'

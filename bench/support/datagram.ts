@@ -2,6 +2,3 @@
 export const datagramBytes = 72
 
 export const maxDatagram = 4096
-
-/** Elements that `kernel.receive` wants for what comes beside the bytes. */
-export const metaLength = 3 + 16

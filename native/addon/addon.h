@@ -46,6 +46,7 @@ bool xm_add_methods(struct xm_env *e, napi_value object, const struct xm_method 
 
 /* What each file offers to JavaScript. False: an exception is pending. */
 bool xm_add_descriptors(struct xm_env *e, napi_value exports);
+bool xm_add_closing(struct xm_env *e, napi_value exports);
 bool xm_add_sockets(struct xm_env *e, napi_value exports);
 bool xm_add_poll(struct xm_env *e, napi_value exports);
 bool xm_add_farewell(struct xm_env *e, napi_value exports);

@@ -75,22 +75,28 @@ void xm_deliver(uv_async_t *async) {
 }
 
 static napi_value js_agent_open(napi_env env, napi_callback_info info) {
-    napi_value arguments[2];
+    napi_value arguments[3];
     struct xm_env *e;
     char path[4096];
-    if (!xm_arguments(env, info, 2, arguments, &e) ||
-        !xm_get_string(env, arguments[0], "socketPath", path, sizeof path))
+    int32_t trust;
+    if (!xm_arguments(env, info, 3, arguments, &e) ||
+        !xm_get_string(env, arguments[0], "socketPath", path, sizeof path) ||
+        !xm_get_int(env, arguments[1], "trust", XM_TRUST_ANYBODY, &trust))
         return NULL;
+    if (trust > XM_TRUST_OWN_USER) {
+        xm_misuse(env, "trust must be 0 or 1");
+        return NULL;
+    }
     struct xm_handle *handle = calloc(1, sizeof *handle);
     if (handle == NULL)
         return xm_throw(env, UV_ENOMEM, "agentOpen");
     handle->e = e;
     handle->listener.changed = changed;
-    if (!xm_ok(env, napi_create_reference(env, arguments[1], 1, &handle->events))) {
+    if (!xm_ok(env, napi_create_reference(env, arguments[2], 1, &handle->events))) {
         free(handle);
         return NULL;
     }
-    int error = xm_agent_open(path, &handle->listener, &handle->agent);
+    int error = xm_agent_open(path, (enum xm_trust)trust, &handle->listener, &handle->agent);
     if (error != 0) {
         napi_delete_reference(env, handle->events);
         free(handle);

@@ -120,8 +120,8 @@ static napi_value js_receive(napi_env env, napi_callback_info info) {
         !xm_get_bytes(env, arguments[1], "into", &into, &capacity) ||
         !xm_get_int32s(env, arguments[2], "meta", &meta, &meta_length))
         return NULL;
-    if (meta_length < META_DESCRIPTORS + XM_MAX_DESCRIPTORS) {
-        xm_misuse(env, "meta must have 19 elements");
+    if (meta_length < META_DESCRIPTORS + XM_MOST_RECEIVED) {
+        xm_misuse(env, "meta must have 256 elements");
         return NULL;
     }
     struct xm_received received;

@@ -56,10 +56,11 @@ static int make_parts(struct xm_agent *agent, const char *path) {
     return mprotect(agent->arena->guard, sizeof agent->arena->guard, PROT_NONE) == 0 ? 0 : -errno;
 }
 
-static int make(const char *path, struct xm_agent **agent) {
+static int make(const char *path, enum xm_trust trust, struct xm_agent **agent) {
     struct xm_agent *made = calloc(1, sizeof *made);
     if (made == NULL)
         return -ENOMEM;
+    made->trust = trust;
     made->stop = -1;
     made->errands = -1;
     int error = make_parts(made, path);
@@ -121,7 +122,8 @@ static void finish_all(void) {
     end_keeper();
 }
 
-int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agent **agent) {
+int xm_agent_open(const char *path, enum xm_trust trust, struct xm_listener *listener,
+                  struct xm_agent **agent) {
     static bool registered;
     if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path)
         return -ENAMETOOLONG;
@@ -132,8 +134,10 @@ int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agen
     registered = error == 0;
     struct xm_agent *found = find(path);
     if (error == 0 && found == NULL)
-        error = make(path, &found);
+        error = make(path, trust, &found);
     if (error == 0) {
+        if (trust == XM_TRUST_OWN_USER)
+            found->trust = trust;
         xm_link_append(&found->listeners, &listener->link);
         *agent = found;
     }

@@ -15,6 +15,12 @@
 
 struct xm_agent;
 
+/*
+ * Whose service the agent may speak to. A directory that somebody named is theirs to trust; in the
+ * default one, where another user may be first after a clean-up, it must be this user's or root's.
+ */
+enum xm_trust { XM_TRUST_ANYBODY, XM_TRUST_OWN_USER };
+
 /* Whoever opened an agent. */
 struct xm_listener {
     struct xm_link link;
@@ -33,9 +39,11 @@ struct xm_listener {
 
 /*
  * Opens the process's agent for the service at a socket path; the first opener starts its thread.
- * It reconnects by itself. 0, -ENAMETOOLONG, or another negative errno.
+ * It reconnects by itself, trusting as little as any opener did. 0, -ENAMETOOLONG, or another
+ * negative errno.
  */
-int xm_agent_open(const char *path, struct xm_listener *listener, struct xm_agent **agent);
+int xm_agent_open(const char *path, enum xm_trust trust, struct xm_listener *listener,
+                  struct xm_agent **agent);
 /*
  * Withdraws what the listener offered; the last one joins the thread and ends all permits, revoking
  * what is attached through them.

@@ -34,6 +34,7 @@ struct xm_agent {
     struct xm_link link;
     struct xm_link listeners;
     char *path;
+    enum xm_trust trust;
     pthread_t thread;
     /* An eventfd that is readable when the thread must end. */
     int stop;

@@ -195,13 +195,23 @@ static void give_up_paging(struct xm_agent *agent) {
     xm_unlock();
 }
 
+/* 0 if the agent may speak to who listens there, -EACCES if it may not, or another errno. */
+static int check_trust(struct xm_agent *agent, int descriptor) {
+    xm_lock();
+    enum xm_trust trust = agent->trust;
+    xm_unlock();
+    return trust == XM_TRUST_ANYBODY ? 0 : xm_seqpacket_own_user(descriptor);
+}
+
 /* One connection from its start to its end. `greeted` becomes whether the service welcomed it. */
 static int live(struct xm_agent *agent, bool *greeted) {
     int descriptor = xm_seqpacket_connect(agent->path);
     if (descriptor < 0)
         return descriptor;
     set_socket(agent, descriptor);
-    int error = greet(agent);
+    int error = check_trust(agent, descriptor);
+    if (error == 0)
+        error = greet(agent);
     if (error == 0) {
         *greeted = true;
         set_connected(agent, true);

@@ -10,7 +10,7 @@
 /* Room for the descriptors and the sender's credentials. */
 union control {
     struct cmsghdr alignment;
-    char bytes[CMSG_SPACE(sizeof(int) * XM_MAX_DESCRIPTORS) + CMSG_SPACE(sizeof(struct ucred))];
+    char bytes[CMSG_SPACE(sizeof(int) * XM_MOST_RECEIVED) + CMSG_SPACE(sizeof(struct ucred))];
 };
 
 static int fill_address(const char *path, struct sockaddr_un *address) {
@@ -120,13 +120,13 @@ static void take_descriptors(const struct cmsghdr *rights, struct xm_received *r
     for (size_t i = 0; i < count; i++) {
         int descriptor;
         memcpy(&descriptor, CMSG_DATA(rights) + i * sizeof(int), sizeof descriptor);
-        if (received->count < XM_MAX_DESCRIPTORS) {
+        if (received->count < XM_MOST_RECEIVED)
             received->descriptors[received->count++] = descriptor;
-        } else {
-            received->truncated = true;
+        else
             close(descriptor);
-        }
     }
+    if (received->count > XM_MAX_DESCRIPTORS)
+        received->truncated = true;
 }
 
 ssize_t xm_seqpacket_receive(int socket, void *into, size_t capacity,

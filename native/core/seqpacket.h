@@ -9,12 +9,18 @@
 
 #include "protocol.h"
 
+/*
+ * Descriptors that Linux lets one datagram bring (SCM_MAX_FD), more than a message may have. All
+ * are taken: one that found no room would be closed inside of the receiving call, which may wait.
+ */
+#define XM_MOST_RECEIVED 253
+
 /* What came beside the bytes of a datagram. */
 struct xm_received {
     /* Close-on-exec, owned by the receiver. */
-    int descriptors[XM_MAX_DESCRIPTORS];
+    int descriptors[XM_MOST_RECEIVED];
     size_t count;
-    /* Bytes or descriptors were cut off. */
+    /* Bytes or descriptors were cut off, or there are more descriptors than a message may have. */
     bool truncated;
     /* The sender, if the socket has SO_PASSCRED; else 0. */
     pid_t pid;
@@ -48,6 +54,8 @@ int xm_seqpacket_send(int socket, const void *message, size_t length, const int 
  */
 ssize_t xm_seqpacket_receive(int socket, void *into, size_t capacity, struct xm_received *received);
 
+/* 0 if the other end is a process of this one's user or of root; -EACCES, or another errno. */
+int xm_seqpacket_own_user(int socket);
 /* Fills in `peer`. 0 or a negative errno: -ESRCH if the process is gone. */
 int xm_seqpacket_peer(int socket, struct xm_peer *peer);
 

@@ -81,7 +81,8 @@ static int begin(void) {
     session->guarded = ability.mode == XM_USERFAULT_USER;
     session->listener = (struct xm_listener){
         .changed = ignore_change, .errand = xm_session_errand, .missing = xm_session_missing};
-    error = xm_agent_open(session->paths.socket, &session->listener, &session->agent);
+    enum xm_trust trust = session->paths.is_default ? XM_TRUST_OWN_USER : XM_TRUST_ANYBODY;
+    error = xm_agent_open(session->paths.socket, trust, &session->listener, &session->agent);
     return error == 0 ? 0 : xm_fail(error, "the agent's thread cannot be started");
 }
 

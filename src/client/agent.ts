@@ -1,5 +1,6 @@
 import { XpmemError } from '../errors.js'
-import { type AgentHandle, kernel } from '../kernel/index.js'
+import { type AgentHandle, kernel, trust } from '../kernel/index.js'
+import type { RuntimePaths } from '../runtime-directory.js'
 import { reason } from '../wire/schema.js'
 import { Attachment, type RevocationReason } from './attachment.js'
 
@@ -15,14 +16,15 @@ const connectTimeoutMs = 10_000
 export class Agent {
   static readonly #open = new Map<string, Agent>()
   readonly handle: AgentHandle
-  readonly #socketPath: string
+  readonly #key: string
   #users = 0
   #connected = false
   readonly #waiters = new Set<() => void>()
 
-  private constructor(socketPath: string) {
-    this.#socketPath = socketPath
-    this.handle = kernel.agentOpen(socketPath, {
+  private constructor(paths: RuntimePaths, key: string) {
+    this.#key = key
+    // Who names a directory knows whose it is; the default may be anybody's who was there first.
+    this.handle = kernel.agentOpen(paths.socket, paths.isDefault ? trust.ownUser : trust.anybody, {
       connected: (connected) => this.#tell(connected),
       revoked: (buffer, why) => {
         Attachment.of(buffer)?.revoke(revocationReasons.get(why) ?? 'removed')
@@ -30,12 +32,13 @@ export class Agent {
     })
   }
 
-  /** The agent for the service at the path; each `open` wants a `close`. */
-  static open(socketPath: string): Agent {
-    let agent = Agent.#open.get(socketPath)
+  /** The agent for the service at these paths; each `open` wants a `close`. */
+  static open(paths: RuntimePaths): Agent {
+    const key = `${paths.isDefault} ${paths.socket}`
+    let agent = Agent.#open.get(key)
     if (agent === undefined) {
-      agent = new Agent(socketPath)
-      Agent.#open.set(socketPath, agent)
+      agent = new Agent(paths, key)
+      Agent.#open.set(key, agent)
     }
     agent.#users += 1
     return agent
@@ -44,7 +47,7 @@ export class Agent {
   close(): void {
     this.#users -= 1
     if (this.#users > 0) return
-    Agent.#open.delete(this.#socketPath)
+    Agent.#open.delete(this.#key)
     kernel.agentClose(this.handle)
   }
 

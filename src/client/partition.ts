@@ -145,7 +145,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
    */
   static async open(options: OpenOptions = {}): Promise<Partition> {
     const paths = runtimePaths(options, 'open')
-    const agent = Agent.open(paths.socket)
+    const agent = Agent.open(paths)
     const segments = new OwnSegments(agent.handle)
     const permits = new OwnPermits(agent.handle)
     let session: Session | undefined

@@ -50,6 +50,9 @@ export interface Backing {
   readonly fileOffset: number
 }
 
+/** Elements of the `meta` of `receive`: three, and as many descriptors as Linux lets one datagram bring. */
+export const metaLength = 3 + 253
+
 export interface UserfaultAbility {
   /** 'full': a system call that faults waits; 'user': it fails with EFAULT; 'none'. */
   readonly mode: 'full' | 'user' | 'none'
@@ -69,6 +72,9 @@ export interface AgentEvents {
    */
   revoked(buffer: ArrayBuffer, reason: number): void
 }
+
+/** Whose service an agent speaks to: anybody's, or this user's and root's only. */
+export const trust = { anybody: 0, ownUser: 1 } as const
 
 /** The number of a process's agent for one service; opened once per environment and service. */
 export type AgentHandle = number
@@ -109,6 +115,17 @@ export interface Kernel {
 
   // Descriptors
   close(descriptor: number): void
+  /**
+   * Closes a descriptor on a thread of its own, which then writes `number` (4 bytes) to `tell`. False
+   * if there can be no thread: nothing happened.
+   */
+  closeApart(descriptor: number, tell: number, number: number): boolean
+  /** The reading and the writing end of a pipe, non-blocking. */
+  pipe(): [number, number]
+  /** Whether it is one of a file in memory, whose close waits for nobody. */
+  isMemory(descriptor: number): boolean
+  /** Ends a connection, not its descriptor. False if something lies unread in it, to which nothing is added. */
+  hangUp(socket: number): boolean
   /** Opens (creating it 0600, never following a link) and flocks a file; -1 if another process has it. */
   lockFile(path: string): number
   inspect(descriptor: number): DescriptorInfo
@@ -125,8 +142,8 @@ export interface Kernel {
   send(socket: number, message: Uint8Array, length: number, descriptors: readonly number[]): boolean
   /**
    * Receives one datagram. Returns its length, 0 at the end of the stream, -1 if none waits.
-   * `meta[0]` descriptors received, `meta[1]` 1 if bytes or descriptors were cut off, `meta[2]` the
-   * sender's pid if the socket has SO_PASSCRED, else 0, `meta[3…]` the descriptors, now the caller's.
+   * `meta[0]` descriptors received, `meta[1]` 1 if bytes or descriptors were cut off or there are more
+   * than a message may have, `meta[2]` the sender's pid if the socket has SO_PASSCRED, else 0, `meta[3…]` the descriptors, now the caller's.
    */
   receive(socket: number, into: Uint8Array, meta: Int32Array): number
   poll(descriptor: number, callback: (events: number) => void): Poll
@@ -171,9 +188,10 @@ export interface Kernel {
   // The agent
   /**
    * Opens the process's agent for the service at `socketPath`: its thread is started by the first
-   * opener and joined by the last closer. It reconnects by itself for as long as it lives.
+   * opener and joined by the last closer. It reconnects by itself for as long as it lives. `trust`:
+   * whose service it may be, the least that any opener says.
    */
-  agentOpen(socketPath: string, events: AgentEvents): AgentHandle
+  agentOpen(socketPath: string, trust: number, events: AgentEvents): AgentHandle
   agentClose(agent: AgentHandle): void
   /** Lets the service have `address…` shared, moved or armed through the agent; a number for `withdraw`. */
   offer(agent: AgentHandle, address: bigint, length: number): number

@@ -25,6 +25,7 @@ export interface ExportsContext {
   readonly homes: Homes
   readonly snapshots: Snapshots
   readonly agentTimeoutMs: number
+  nowMs(): number
   /** Memory was put into files that its owner may let go of. */
   shared(): void
   /** Resolves when segments of an earlier service have had time to come back. */
@@ -126,7 +127,7 @@ export class Exports {
       if (length > maxSnapshotBytes)
         fail('EINVAL', 'attach', `${maxSnapshotBytes} bytes are copied at once at the most`)
       const { segment, memory } = this.#attachable(peer, message)
-      const bytes = await this.#context.snapshots.read(segment, memory, offset, length)
+      const bytes = await this.#context.snapshots.read(segment, memory, { offset, length }, peer.asker)
       this.#context.registry.hold(peer.group, segment.segid, message.apid)
       peer.link.send('peeked', message.request, { bytes })
       peer.counters.pagesOut += length / kernel.pageSize
@@ -152,7 +153,7 @@ export class Exports {
     const { permit, segment, memory } = this.#attachable(peer, message)
     const range = { offset, length, holes: (message.flags & xpcAttachFlag.holes) !== 0 }
     if (!isCurrent(segment, memory, range, groups)) {
-      await ensureShared(segment, memory, range, this.#context)
+      await ensureShared(segment, memory, range, peer.asker, this.#context)
       this.#context.shared()
     }
     const rows: PlaceRow[] = []

@@ -73,7 +73,7 @@ export class Imports {
   async #ask(client: Client, link: Link, segid: bigint, access: number): Promise<XpcMessage & { name: 'got' }> {
     const { uid, gid, groups } = client.credentials
     const rows = groups.slice(0, maxGroupsTold).map((group) => ({ gid: group, reserved: 0 }))
-    const flags = hasIpcOwner(client.group.pid) ? xpcGetFlag.ipcOwner : 0
+    const flags = hasIpcOwner(client.group.pid, client.credentials.uid) ? xpcGetFlag.ipcOwner : 0
     const got = await link.request('get', { segid, access, uid, gid, flags, rows }, answerTimeoutMs)
     if (got.name !== 'got') throw new BadAnswer(`the partition answered a get with ${got.name}`)
     return got

@@ -37,6 +37,8 @@ export interface PartitionsContext {
   readonly pagers: Pagers
   readonly paging: PagingOptions
   readonly agentTimeoutMs: number
+  /** A clock that only goes forward. */
+  nowMs(): number
   shared(): void
   incarnation(): number
   nextSession(): SessionId
@@ -216,6 +218,11 @@ export class Partitions {
       group: this.#lastGroup,
       session: this.#context.nextSession(),
       counters: this.#countersOf(link),
+      asker: {
+        get closed() {
+          return !link.active
+        },
+      },
     }
     this.#context.registry.openSession(peer.session, peer.group)
     this.#peers.set(link, peer)

@@ -1,4 +1,5 @@
 import type { GroupId, SessionId } from '../service/registry.js'
+import type { Asker } from '../service/sharing.js'
 import type { Link } from '../xpc/link.js'
 
 /**
@@ -11,5 +12,7 @@ export interface Peer {
   readonly group: GroupId
   readonly session: SessionId
   /** Pages whose content came from the partition or went there, since this service started. */
+  /** Who asks for its processes. */
+  readonly asker: Asker
   readonly counters: { pagesIn: number; pagesOut: number }
 }

@@ -8,6 +8,7 @@ import { AgentLink } from './agent-link.js'
 import type { ThreadGroup } from './groups.js'
 import type { Credentials } from './permission.js'
 import type { SessionId } from './registry.js'
+import type { Strangers } from './strangers.js'
 
 /** How long a connection may take to say hello. */
 const helloTimeoutMs = 10_000
@@ -34,6 +35,7 @@ export interface ConnectionHost {
   /** Answers a request, now or later. The descriptors are its to close. */
   handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined
   held(group: ThreadGroup, message: Message & { name: 'held' }): void
+  readonly strangers: Strangers
   closed(connection: Connection): void
 }
 
@@ -56,14 +58,23 @@ export class Connection {
     this.#peer = kernel.peer(socket)
     this.group = host.admit(this.#peer)
     this.channel = new Channel(socket, 'when-idle', {
+      arrived: (descriptors) => host.strangers.arrived(descriptors, this.group),
       message: (message, descriptors, senderPid) => this.#take(message, descriptors, senderPid),
       end: () => this.close(),
     })
+    host.strangers.connected(socket, this.group)
+    this.readOrPause()
     this.#helloTimer = setTimeout(
       () => this.refuse(0, new XpmemError('ETIMEDOUT', 'hello', 'no hello came')),
       helloTimeoutMs,
     )
     this.#helloTimer.unref()
+  }
+
+  /** Reads if the peer may say more now. */
+  readOrPause(): void {
+    if (this.#underWay < maxRequestsUnderWay && !this.#host.strangers.isTooMuchOf(this.group)) this.channel.resume()
+    else this.channel.pause()
   }
 
   /** Says why, and closes. */
@@ -141,12 +152,12 @@ export class Connection {
     const work = this.#host.handle(client, message, descriptors)
     if (work === undefined) return
     this.#underWay += 1
-    if (this.#underWay === maxRequestsUnderWay) this.channel.pause()
+    if (this.#underWay === maxRequestsUnderWay) this.readOrPause()
     void work
       .catch((error) => this.refuse(message.request, asXpmemError(error, message.name)))
       .finally(() => {
         this.#underWay -= 1
-        if (this.#underWay === maxRequestsUnderWay - 1) this.channel.resume()
+        if (this.#underWay === maxRequestsUnderWay - 1) this.readOrPause()
       })
   }
 }

@@ -51,9 +51,23 @@ export class ExtentMap {
     this.#replace(added, [added])
   }
 
-  /** Forgets what is known of a range. */
-  remove(offset: number, length: number): void {
-    this.#replace({ offset, length }, [])
+  /** Forgets what is known of ranges, which are in ascending order and do not overlap. */
+  remove(ranges: readonly { offset: number; length: number }[]): void {
+    const kept: Extent[] = []
+    let first = 0
+    for (const extent of this.#extents) {
+      let reached = extent.offset
+      for (let range = ranges[first]; range !== undefined && range.offset < end(extent); range = ranges[first]) {
+        if (range.offset > reached) kept.push(part(extent, reached, range.offset))
+        reached = Math.max(reached, range.offset + range.length)
+        // One that reaches further has some of the next piece too.
+        if (reached > end(extent)) break
+        first += 1
+      }
+      if (reached === extent.offset) kept.push(extent)
+      else if (reached < end(extent)) kept.push(part(extent, reached, end(extent)))
+    }
+    this.#extents = kept
   }
 
   #replace(added: { offset: number; length: number }, inserted: Extent[]): void {

@@ -12,6 +12,13 @@ interface GroupFacts {
   readonly allowance: MemoryAllowance
 }
 
+/** What several processes have kept open here to look at their mappings. */
+interface KeptMaps {
+  count: number
+  /** Whether one more may be. */
+  hasRoom(): boolean
+}
+
 /** A process that the service knows, for as long as its pidfd says that it lives. */
 export class ThreadGroup {
   readonly id: GroupId
@@ -23,11 +30,13 @@ export class ThreadGroup {
   agent: AgentLink | undefined
   connections = 0
   #gone = false
-  /** Opened when it is needed; -1 if it could not be. */
+  readonly #keptMaps: KeptMaps
+  /** Opened when it is needed, and kept if there is room; -1 if it could not be. */
   #maps: number | undefined
   #agentWaiters: (() => void)[] = []
 
-  constructor(facts: GroupFacts, pidfd: number, onGone: (group: ThreadGroup) => void) {
+  constructor(facts: GroupFacts, pidfd: number, keptMaps: KeptMaps, onGone: (group: ThreadGroup) => void) {
+    this.#keptMaps = keptMaps
     this.id = facts.id
     this.pid = facts.pid
     this.start = facts.start
@@ -46,8 +55,13 @@ export class ThreadGroup {
 
   /** The process's mappings that have some of a range; undefined if this process may not know. */
   mappings(address: bigint, length: number): Mapping[] | undefined {
-    this.#maps ??= this.#openMaps()
-    return this.#maps === undefined || this.#maps < 0 ? undefined : kernel.mappings(this.#maps, address, length)
+    const maps = this.#maps ?? this.#openMaps()
+    if (maps === undefined || maps < 0) return undefined
+    try {
+      return kernel.mappings(maps, address, length)
+    } finally {
+      if (maps !== this.#maps) kernel.close(maps)
+    }
   }
 
   #openMaps(): number | undefined {
@@ -56,12 +70,20 @@ export class ThreadGroup {
       descriptor = kernel.mappingsOpen(this.pid)
     } catch (error) {
       // What is refused once is always; what there is no descriptor for now may be had later.
-      return ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '') ? -1 : undefined
+      if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) this.#maps = -1
+      return undefined
     }
     // Asked after it was opened: if it is right now, it is of that process.
-    if (!this.#gone && startTimeOf(this.pid) === this.start) return descriptor
-    kernel.close(descriptor)
-    return -1
+    if (this.#gone || startTimeOf(this.pid) !== this.start) {
+      kernel.close(descriptor)
+      this.#maps = -1
+    } else if (this.#keptMaps.hasRoom()) {
+      this.#maps = descriptor
+      this.#keptMaps.count += 1
+    } else {
+      return descriptor
+    }
+    return this.#maps
   }
 
   /** A new agent, or none; whoever waits for one looks again. */
@@ -91,7 +113,10 @@ export class ThreadGroup {
     this.#gone = true
     this.#poll.close()
     kernel.close(this.#pidfd)
-    if (this.#maps !== undefined && this.#maps >= 0) kernel.close(this.#maps)
+    if (this.#maps !== undefined && this.#maps >= 0) {
+      kernel.close(this.#maps)
+      this.#keptMaps.count -= 1
+    }
     this.#maps = -1
     this.#wakeWaiters()
   }
@@ -103,16 +128,19 @@ export class Groups {
   readonly #byId = new Map<GroupId, ThreadGroup>()
   readonly #allowance: () => MemoryAllowance
   readonly #onGone: (group: ThreadGroup) => void
+  readonly #keptMaps: KeptMaps
   #nextId = 1
 
-  /** `allowance`: what the memory of one process may take. */
-  constructor(allowance: () => MemoryAllowance, onGone: (group: ThreadGroup) => void) {
+  /** What the memory of one process may take; and whether one more descriptor may be kept than there must be. */
+  constructor(allowance: () => MemoryAllowance, mayKeep: () => boolean, onGone: (group: ThreadGroup) => void) {
     this.#allowance = allowance
     this.#onGone = onGone
+    this.#keptMaps = { count: 0, hasRoom: mayKeep }
   }
 
-  get count(): number {
-    return this.#byId.size
+  /** Descriptors that are open for processes: a pidfd of each, and of some their mappings. */
+  get descriptorCount(): number {
+    return this.#byId.size + this.#keptMaps.count
   }
 
   get(id: GroupId): ThreadGroup | undefined {
@@ -173,7 +201,7 @@ export class Groups {
 
   #add(pid: number, start: bigint, pidfd: number): ThreadGroup {
     const facts = { id: this.#nextId, pid, start, allowance: this.#allowance() }
-    const group = new ThreadGroup(facts, pidfd, (gone) => this.#gone(gone))
+    const group = new ThreadGroup(facts, pidfd, this.#keptMaps, (gone) => this.#gone(gone))
     this.#nextId += 1
     this.#byPid.set(pid, group)
     this.#byId.set(group.id, group)

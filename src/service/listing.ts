@@ -52,12 +52,12 @@ export function listingPage(
   holdings: Holdings,
   cursor: bigint,
 ): { text: string; cursor: bigint } {
-  const permits = registry.permitCounts()
   const lines: string[] = []
   let bytes = 0
   let last = 0n
-  for (const segment of registry.segments()) {
-    if (segment.segid <= cursor || segment.origin === 'elsewhere') continue
+  for (const segment of registry.segmentsAfter(cursor)) {
+    if (segment.origin === 'elsewhere') continue
+    const permits = registry.permitCount(segment.segid)
     const line = JSON.stringify(describe(segment, groups, memoryOf(segment.segid), holdings, permits))
     bytes += Buffer.byteLength(line) + 1
     if (bytes > pageBytes) return { text: `[${lines.join(',')}]`, cursor: last }
@@ -75,17 +75,17 @@ function describe(
   groups: Groups,
   memory: SegmentMemory | undefined,
   holdings: Holdings,
-  permits: Map<bigint, number>,
+  permits: number,
 ): SegmentInfo {
   const pid = groups.get(segment.owner)?.pid ?? 0
   return {
     segid: formatId(segment.segid),
     name: segment.name,
-    owner: { pid, uid: segment.uid, gid: segment.gid, command: commandOf(pid).slice(0, maxCommandLength) },
+    owner: { pid, uid: segment.uid, gid: segment.gid, command: commandOf(pid, maxCommandLength) },
     length: segment.length,
     dataLength: segment.dataLength,
     mode: segment.mode,
-    permits: permits.get(segment.segid) ?? 0,
+    permits,
     attachments: holdings.unknown ? null : (holdings.attachments.get(segment.segid) ?? 0),
     memoryInUse: memory?.usedBytes() ?? 0,
   }

@@ -1,4 +1,4 @@
-import { readFileSync, readlinkSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs'
 
 /**
  * When a process started, in clock ticks since boot (proc(5): field 22 of /proc/pid/stat), which
@@ -15,12 +15,24 @@ export function startTimeOf(pid: number): bigint | undefined {
   }
 }
 
-/** The command line, words joined by spaces; '' if it cannot be seen. */
-export function commandOf(pid: number): string {
+/** Bytes of a character at the most. */
+const characterBytes = 4
+
+/**
+ * The first `length` characters of the command line, words joined by spaces; '' if it cannot be seen.
+ * No more of it is read: a process can let it be as long as all of its memory.
+ */
+export function commandOf(pid: number, length: number): string {
+  let file: number | undefined
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
+    file = openSync(`/proc/${pid}/cmdline`, 'r')
+    const bytes = Buffer.alloc(length * characterBytes)
+    const text = bytes.toString('utf8', 0, readSync(file, bytes))
+    return text.replaceAll('\0', ' ').trim().slice(0, length)
   } catch {
     return ''
+  } finally {
+    if (file !== undefined) closeSync(file)
   }
 }
 
@@ -28,14 +40,18 @@ export function commandOf(pid: number): string {
 const capIpcOwner = 1n << 15n
 
 /**
- * Whether the process has CAP_IPC_OWNER in the user namespace of this service. A capability in
- * another user namespace says nothing here (user_namespaces(7)), and what cannot be seen is no.
+ * Whether the process, which was user `uid`'s when it connected, has CAP_IPC_OWNER in the user
+ * namespace of this service. A capability in another user namespace says nothing here
+ * (user_namespaces(7)), and what cannot be seen is no. Nor does one that came with a program that was
+ * executed since (set-user-id, file capabilities): what the process asked for, it asked before, and
+ * the answer may reach a child. The kernel gives the files of such a process to root (proc(5)).
  */
-export function hasIpcOwner(pid: number): boolean {
+export function hasIpcOwner(pid: number, uid: number): boolean {
   try {
     if (readlinkSync(`/proc/${pid}/ns/user`) !== readlinkSync('/proc/self/ns/user')) return false
     const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]
-    return effective !== undefined && (BigInt(`0x${effective}`) & capIpcOwner) !== 0n
+    if (effective === undefined || (BigInt(`0x${effective}`) & capIpcOwner) === 0n) return false
+    return statSync(`/proc/${pid}`).uid === uid
   } catch {
     return false
   }

@@ -59,10 +59,12 @@ interface PermitRecord {
   session: SessionId
 }
 
-/** What one process may keep in the registry, so that no process can fill it for the others. */
+/** What one process may keep in the registry, so that no process can fill it for the others, and all together. */
 export interface Limits {
   readonly segmentsPerGroup: number
   readonly permitsPerGroup: number
+  readonly segments: number
+  readonly permits: number
 }
 
 /** Stands for the permit of a holder that its agent told of, after a restart of the service. */
@@ -70,6 +72,10 @@ const toldByAgent = 0n
 
 function fail(code: ErrorCode, call: string, message: string): never {
   throw new XpmemError(code, call, message)
+}
+
+function tooMany(kind: 'segments' | 'permits'): string {
+  return `the service has as many ${kind} as it has memory for`
 }
 
 /**
@@ -80,8 +86,12 @@ export class Registry {
   readonly #nextId: () => bigint
   readonly #limits: Limits
   readonly #segments = new Map<bigint, SegmentRecord>()
+  /** All segids and some that are gone, ascending; undefined until somebody asks. */
+  #order: bigint[] | undefined
   readonly #names = new Map<string, bigint>()
   readonly #permits = new Map<bigint, PermitRecord>()
+  /** How many there are on each segment that has any. */
+  readonly #permitCounts = new Map<bigint, number>()
   readonly #sessions = new Map<SessionId, SessionRecord>()
   readonly #sessionsOf = new Map<GroupId, Set<SessionId>>()
   /** Holders, told by their agents, of segments whose owners have not come back yet. */
@@ -140,6 +150,7 @@ export class Registry {
   #addSegment(session: SessionId, segid: bigint, offer: Offer, origin: Segment['origin']): Segment {
     const { group, segments } = this.#session(session)
     this.#requireRoom(group, 'segments', this.#limits.segmentsPerGroup, 'make')
+    if (this.#segments.size >= this.#limits.segments) fail('EMFILE', 'make', tooMany('segments'))
     if (offer.name !== '' && this.#names.has(offer.name)) {
       fail('EEXIST', 'make', `a segment named '${offer.name}' exists in this partition`)
     }
@@ -147,6 +158,8 @@ export class Registry {
     const { address, length, dataLength, mode, name, uid, gid } = offer
     const segment: Segment = { address, length, dataLength, mode, name, uid, gid, segid, owner: group, origin }
     this.#segments.set(segid, { segment, session, holders: undefined })
+    if (this.#order !== undefined && segid > (this.#order.at(-1) ?? 0n)) this.#order.push(segid)
+    else this.#order = undefined
     for (const holder of this.giveUpAwaited(segid)) this.hold(holder, segid, toldByAgent)
     if (offer.name !== '') this.#names.set(offer.name, segid)
     segments.add(segid)
@@ -195,7 +208,9 @@ export class Registry {
   }
 
   #addPermit(session: SessionId, permit: Permit): Permit {
+    if (this.#permits.size >= this.#limits.permits) fail('EMFILE', 'get', tooMany('permits'))
     this.#permits.set(permit.apid, { permit, session })
+    this.#permitCounts.set(permit.segid, this.permitCount(permit.segid) + 1)
     this.#session(session).permits.add(permit.apid)
     return permit
   }
@@ -223,6 +238,9 @@ export class Registry {
     this.#permits.delete(apid)
     this.#forget(record.session, 'permits', apid)
     const { segid, holder } = record.permit
+    const left = this.permitCount(segid) - 1
+    if (left === 0) this.#permitCounts.delete(segid)
+    else this.#permitCounts.set(segid, left)
     const { segment, holders } = this.#segments.get(segid) ?? {}
     if (segment?.origin === 'elsewhere') this.#endedElsewhere.push(record.permit)
     const permits = holders?.get(holder)
@@ -304,6 +322,7 @@ export class Registry {
     if (record === undefined) return undefined
     const { segment, holders } = record
     this.#segments.delete(segid)
+    if (this.#order !== undefined && this.#order.length > 2 * this.#segments.size) this.#order = undefined
     if (segment.name !== '') this.#names.delete(segment.name)
     this.#forget(record.session, 'segments', segid)
     if (segment.origin === 'earlier') this.#removedAfterRestore.add(segid)
@@ -354,16 +373,25 @@ export class Registry {
     return ended.map(({ segment, holders }) => ({ segment, holders: holders.filter((holder) => holder !== group) }))
   }
 
-  /** Every segment, oldest identifier first. */
-  segments(): Segment[] {
-    return [...this.#segments.values()].map(({ segment }) => segment).sort((a, b) => (a.segid < b.segid ? -1 : 1))
+  /** The segments with a larger identifier, oldest first. */
+  *segmentsAfter(cursor: bigint): Generator<Segment> {
+    this.#order ??= [...this.#segments.keys()].sort((a, b) => (a < b ? -1 : 1))
+    const order = this.#order
+    let first = 0
+    for (let beyond = order.length; first < beyond; ) {
+      const middle = (first + beyond) >>> 1
+      if ((order[middle] as bigint) > cursor) beyond = middle
+      else first = middle + 1
+    }
+    for (let index = first; index < order.length; index += 1) {
+      const record = this.#segments.get(order[index] as bigint)
+      if (record !== undefined) yield record.segment
+    }
   }
 
-  /** How many permits are held on each segment that has any. */
-  permitCounts(): Map<bigint, number> {
-    const counts = new Map<bigint, number>()
-    for (const { permit } of this.#permits.values()) counts.set(permit.segid, (counts.get(permit.segid) ?? 0) + 1)
-    return counts
+  /** How many permits are held on a segment. */
+  permitCount(segid: bigint): number {
+    return this.#permitCounts.get(segid) ?? 0
   }
 
   /** The session that made a segment. */

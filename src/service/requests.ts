@@ -36,11 +36,18 @@ export interface RequestContext {
   readonly partitionId: number
   readonly memories: Map<bigint, SegmentMemory>
   readonly agentTimeoutMs: number
+  /** A clock that only goes forward. */
+  nowMs(): number
   /** Memory was put into files that its owner may let go of. */
   shared(): void
   /** Resolves when the processes that an earlier service knew have had time to come back. */
   recovered(): Promise<void>
   readonly recovering: boolean
+}
+
+interface Offered {
+  readonly offer: Offer
+  readonly memory: SegmentMemory
 }
 
 type Reply = { [N in MessageName]: { name: N; input: MessageInput<N> } }[MessageName]
@@ -166,17 +173,21 @@ export class Requests {
 
   /** While owners are still coming back after a restart, their names are not given to others. */
   #answerMake(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Promise<void> | undefined {
-    const work = () => this.#make(client, message, descriptors)
-    if (!this.#context.recovering || message.segid !== 0n || message.text === '')
-      return this.#answer(client, message, work)
+    if (!this.#context.recovering || message.segid !== 0n || message.text === '') {
+      return this.#answer(client, message, () =>
+        this.#make(client, message, this.#takeOffered(client, message, descriptors)),
+      )
+    }
     return this.#later(client, message, async () => {
+      // Taken before the wait, so that what waits counts as the process's.
+      const offered = this.#takeOffered(client, message, descriptors)
       await this.#context.recovered()
-      return work()
+      return this.#make(client, message, offered)
     })
   }
 
-  #make(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Reply {
-    const { tokens, memories } = this.#context
+  /** What is offered, checked, with the memory that came along. Takes the descriptors. */
+  #takeOffered(client: Client, message: Message & { name: 'make' }, descriptors: number[]): Offered {
     const backed = (message.flags & makeFlag.backed) !== 0
     const memory = new SegmentMemory(client.group.allowance, backed)
     try {
@@ -186,13 +197,23 @@ export class Requests {
         const row = { offset: 0, length: message.length, fileOffset: message.fileOffset, descriptor: 0, flags: 0 }
         memory.accept({ offset: 0, length: message.length, holes: false }, [row], descriptors.splice(0))
       }
+      return { offer, memory }
+    } catch (error) {
+      closeAll(descriptors)
+      memory.close()
+      throw error
+    }
+  }
+
+  #make(client: Client, message: Message & { name: 'make' }, { offer, memory }: Offered): Reply {
+    const { tokens, memories } = this.#context
+    try {
       const segment = this.#register(client, message, offer)
       if (memories.has(segment.segid)) memory.close()
       else memories.set(segment.segid, memory)
       const token = tokens.sign('segment', segmentFacts(segment.segid, client))
       return reply('made', { segid: segment.segid, tokenHigh: token.high, tokenLow: token.low })
     } catch (error) {
-      closeAll(descriptors)
       memory.close()
       throw error
     }
@@ -237,7 +258,10 @@ export class Requests {
   #getHere(client: Client, message: Message & { name: 'get' }, key: bigint | string): Reply {
     const { registry } = this.#context
     const segment = registry.find(key, 'get')
-    if (!modeAllows(client.credentials, segment, message.access) && !hasIpcOwner(client.group.pid)) {
+    if (
+      !modeAllows(client.credentials, segment, message.access) &&
+      !hasIpcOwner(client.group.pid, client.credentials.uid)
+    ) {
       const wanted = message.access === access.read ? 'reading' : 'writing'
       fail(
         'EACCES',
@@ -338,19 +362,25 @@ export class Requests {
       checkRange(segment, offset, length)
       registry.hold(client.group.id, segment.segid, permit.apid)
       if (partitions.isImported(permit.apid)) await partitions.snapshot(permit, { offset, length, holes: true }, into)
-      else await this.#copy(segment, offset, length, into)
+      else await this.#copy(client, segment, { offset, length }, into)
       return reply('done', {})
     } finally {
       closeAll(descriptors)
     }
   }
 
-  async #copy(segment: Segment, offset: number, length: number, into: number): Promise<void> {
+  async #copy(client: Client, segment: Segment, { offset, length }: Omit<Range, 'holes'>, into: number): Promise<void> {
     const memory = this.#context.memories.get(segment.segid)
     if (memory === undefined) return fail('ENOENT', 'attach', 'the segment was removed')
     for (let done = 0; done < length; done += maxSnapshotBytes) {
       const some = Math.min(maxSnapshotBytes, length - done)
-      kernel.writeAt(into, done, await this.#context.snapshots.read(segment, memory, offset + done, some), 0, some)
+      kernel.writeAt(
+        into,
+        done,
+        await this.#context.snapshots.read(segment, memory, { offset: offset + done, length: some }, client.channel),
+        0,
+        some,
+      )
     }
   }
 
@@ -385,7 +415,7 @@ export class Requests {
         fail('ETIMEDOUT', 'attach', "this process's own agent is not connected")
       }
       const range = rangeOf(message)
-      await ensureShared(segment, memory, range, this.#context)
+      await ensureShared(segment, memory, range, client.channel, this.#context)
       if (!memory.stable) this.#context.shared()
       const { access: allowed } = this.#context.registry.permit(client.group.id, message.apid, 'attach')
       for (const { identity } of memory.files(range)) {

@@ -224,11 +224,11 @@ export class SegmentMemory {
     return this.#files[file]?.identity
   }
 
-  /** Forgets parts that lie there no more, and lets go of files that nothing lies in then. */
+  /** Forgets parts that lie there no more, in ascending order, and lets go of files that nothing lies in then. */
   forget(parts: readonly Part[]): void {
     if (parts.length === 0) return
     const before = this.#extents.size
-    for (const { offset, length } of parts) this.#extents.remove(offset, length)
+    this.#extents.remove(parts)
     this.#allowance.extents.give(before - this.#extents.size)
     this.#dropUnused()
   }
@@ -309,12 +309,9 @@ export class SegmentMemory {
     return rows
   }
 
-  /** Bytes of memory that the segment's files take now. */
+  /** Bytes of memory that the segment's files take now; of one that does not tell, none. */
   usedBytes(): number {
-    return this.#files.reduce(
-      (sum, file) => (file === undefined ? sum : sum + kernel.inspect(file.readonly.number).usedBytes),
-      0,
-    )
+    return this.#files.reduce((sum, file) => (file === undefined ? sum : sum + usedBytesOf(file)), 0)
   }
 
   close(): void {
@@ -327,6 +324,15 @@ export class SegmentMemory {
       file.readwrite.release()
       file.readonly.release()
     }
+  }
+}
+
+/** A plain file's system may refuse to say, and a listing is of all segments. */
+function usedBytesOf(file: SharedFile): number {
+  try {
+    return kernel.inspect(file.readonly.number).usedBytes
+  } catch {
+    return 0
   }
 }
 

@@ -1,6 +1,7 @@
 import { openSync, rmSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { getHeapStatistics } from 'node:v8'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { maxPartitionId } from '../ids.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
@@ -20,11 +21,12 @@ import { type Client, Connection, type ConnectionHost } from './connection.js'
 import { Groups, type ThreadGroup } from './groups.js'
 import { IdSource } from './identity.js'
 import { maxOpenFiles } from './processes.js'
-import { type Limits, Registry, type Segment } from './registry.js'
+import { Registry, type Segment } from './registry.js'
 import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
 import { Snapshots } from './snapshots.js'
+import { Strangers } from './strangers.js'
 import { loadKey, Tokens } from './tokens.js'
 import { Trimmer } from './trimmer.js'
 
@@ -56,6 +58,8 @@ export interface PagingSettings {
 
 export const defaultPaging: PagingSettings = { holdMs: 0.2, flushMs: 100, cacheBytes: Math.floor(totalmem() / 4) }
 
+const nowMs = () => performance.now()
+
 /** Rows of one `rolledBack`. */
 const maxRollbackRows = 1_024
 
@@ -84,15 +88,25 @@ const maxAwaitedOwners = 256
 const maxExtentsPerGroup = 262_144
 
 /**
- * What the service's descriptors go to: up to half for connections and pidfds, up to 3/8 for memfds,
- * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
- * message never comes without its descriptors.
+ * Bytes of V8's heap for each permit, piece of memory and segment that there may be, several times
+ * what one takes, so that many processes together do not end the service.
  */
-function limitsOf(openFiles: number): Limits & { connections: number; files: number; filesPerGroup: number } {
+const heapBytesPer = { permit: 1_024, extent: 1_024, segment: 8_192 }
+
+/**
+ * What the service's descriptors go to: up to half for connections, pidfds, mappings that are looked at and what waits to be closed, up to 3/8 for memfds,
+ * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
+ * message never comes without its descriptors. And how many there may be of what takes memory.
+ */
+function limitsOf(openFiles: number, heapBytes: number) {
   const filesPerGroup = Math.floor(openFiles / 8)
+  const permits = Math.floor(heapBytes / heapBytesPer.permit)
   return {
     segmentsPerGroup: Math.min(65_536, filesPerGroup),
-    permitsPerGroup: 1_048_576,
+    permitsPerGroup: Math.min(1_048_576, Math.floor(permits / 4)),
+    segments: Math.floor(heapBytes / heapBytesPer.segment),
+    permits,
+    extents: Math.floor(heapBytes / heapBytesPer.extent),
     connections: Math.floor(openFiles / 2),
     files: Math.floor((openFiles * 3) / 16),
     filesPerGroup,
@@ -119,6 +133,9 @@ export class Service implements ConnectionHost {
   readonly #partitions: Partitions
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
+  readonly strangers = new Strangers((group) => {
+    for (const connection of this.#connections) if (connection.group === group) connection.readOrPause()
+  })
   /** Segments whose owners live but have not come back yet, by owner. */
   readonly #awaitedOf = new Map<ThreadGroup, Set<bigint>>()
   /** What each agent has told since its hello, so that none can tell without end. */
@@ -149,15 +166,20 @@ export class Service implements ConnectionHost {
       )
     }
     this.#ids = new IdSource(paths.incarnation, partitionId, Date.now)
-    const limits = limitsOf(maxOpenFiles())
+    const limits = limitsOf(maxOpenFiles(), getHeapStatistics().heap_size_limit)
     this.#maxConnections = limits.connections
     this.#registry = new Registry(() => this.#ids.next(), limits)
     const files = new Allowance(limits.files)
+    const extents = new Allowance(limits.extents)
     const allowance = () => ({
       files: new Allowance(limits.filesPerGroup, files),
-      extents: new Allowance(maxExtentsPerGroup),
+      extents: new Allowance(maxExtentsPerGroup, extents),
     })
-    this.#groups = new Groups(allowance, (group) => this.#groupGone(group))
+    this.#groups = new Groups(
+      allowance,
+      () => this.#seatsTaken() < this.#maxConnections,
+      (group) => this.#groupGone(group),
+    )
     const { holdMs, flushMs, cacheBytes } = options.paging ?? defaultPaging
     this.#paging = { holdMs, flushMs, budget: new Budget(cacheBytes) }
     this.#homes = this.#createHomes()
@@ -165,6 +187,7 @@ export class Service implements ConnectionHost {
       groups: this.#groups,
       homes: this.#homes,
       agentTimeoutMs,
+      nowMs,
       shared: () => this.#trimmer.wake(),
     })
     this.#partitions = this.#createPartitions()
@@ -240,6 +263,7 @@ export class Service implements ConnectionHost {
       pagers: this.#pagers,
       paging: this.#paging,
       agentTimeoutMs,
+      nowMs,
       shared: () => this.#trimmer.wake(),
       incarnation: () => this.#ids.incarnation,
       nextSession: () => this.#takeSession(),
@@ -269,6 +293,7 @@ export class Service implements ConnectionHost {
       partitionId: this.#options.partitionId,
       memories: this.#memories,
       agentTimeoutMs,
+      nowMs,
       shared: () => this.#trimmer.wake(),
       recovered: () => this.#recovery,
       get recovering() {
@@ -310,6 +335,7 @@ export class Service implements ConnectionHost {
     this.#groups.close()
     for (const memory of this.#memories.values()) memory.close()
     this.#memories.clear()
+    this.strangers.close()
     if (idle) this.#ids.leaveIdle()
     kernel.close(this.#spare)
     kernel.close(this.#lock)
@@ -334,7 +360,7 @@ export class Service implements ConnectionHost {
     if (asXpmemError(error, 'accept').code !== 'EMFILE') return false
     kernel.close(this.#spare)
     const socket = kernel.accept(this.#listener)
-    if (socket >= 0) kernel.close(socket)
+    if (socket >= 0) this.strangers.closeSocket(socket, undefined)
     this.#spare = openSync('/dev/null', 'r')
     return socket >= 0
   }
@@ -345,7 +371,7 @@ export class Service implements ConnectionHost {
     try {
       connection = new Connection(socket, session, this)
     } catch {
-      kernel.close(socket)
+      this.strangers.closeSocket(socket, undefined)
       return
     }
     this.#connections.add(connection)
@@ -354,7 +380,7 @@ export class Service implements ConnectionHost {
     if (connection.group.connections > maxConnectionsPerGroup) {
       const why = `this process has ${maxConnectionsPerGroup} connections, which is the most one may have`
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
-    } else if (this.#connections.size + this.#groups.count > this.#maxConnections) {
+    } else if (this.#seatsTaken() > this.#maxConnections) {
       const why = 'the service has as many connections as its open-file limit allows: raise it (ulimit -n)'
       connection.refuse(0, new XpmemError('EMFILE', 'hello', why))
     }
@@ -364,6 +390,11 @@ export class Service implements ConnectionHost {
     const session = this.#nextSession
     this.#nextSession += 1
     return session
+  }
+
+  /** Descriptors that go to connections and the processes behind them. */
+  #seatsTaken(): number {
+    return this.#connections.size + this.#groups.descriptorCount + this.strangers.waiting
   }
 
   admit(peer: Peer): ThreadGroup {
@@ -401,15 +432,27 @@ export class Service implements ConnectionHost {
     told.rows += message.rows.length
     if (told.rows > maxHeldRows)
       throw new XpmemError('EPROTO', 'held', 'the agent tells of more segments than there can be')
+    const gone: bigint[] = []
     for (const { segid, ownerPid, ownerStart } of message.rows) {
       const state = this.#registry.heldElsewhere(group.id, segid, this.#ids.incarnation)
-      if (state === 'gone') void this.#revoker.revoke(segid, [group.id], reason.removed)
+      if (state === 'gone') gone.push(segid)
       if (state !== 'awaited') continue
       const owner = this.#groups.ofPid(ownerPid, ownerStart)
       if (owner?.connections === 0) told.owners.add(owner)
       if (told.owners.size > maxAwaitedOwners)
         throw new XpmemError('EPROTO', 'held', 'the agent tells of too many owners')
       this.#await(segid, owner)
+    }
+    void this.#tellGone(group, gone)
+  }
+
+  /** One after the other: an agent may tell of many, and read none of the answers. */
+  async #tellGone(group: ThreadGroup, segids: readonly bigint[]): Promise<void> {
+    const { agent } = group
+    for (const segid of segids) {
+      // One that comes back tells again what it holds.
+      if (agent === undefined || group.agent !== agent) return
+      await this.#revoker.revoke(segid, [group.id], reason.removed)
     }
   }
 

@@ -13,6 +13,10 @@ import { staleParts } from './verify.js'
  */
 const shareStepBytes = 16 * 1024 * 1024
 
+/** How long an owner's agent may be at a range, whatever comes of it; and how much must come for more. */
+const shareGraceMs = 10_000
+const leastShareBytesPerMs = 1_024
+
 /** How long the end of a process may come after the end of its connection. */
 const endWaitMs = 100
 
@@ -27,6 +31,13 @@ export interface Range {
 export interface ShareContext {
   readonly groups: Groups
   readonly agentTimeoutMs: number
+  /** A clock that only goes forward. */
+  nowMs(): number
+}
+
+/** Who asked for a range: its connection. */
+export interface Asker {
+  readonly closed: boolean
 }
 
 /**
@@ -39,9 +50,12 @@ export function isCurrent(segment: Segment, memory: SegmentMemory, range: Range,
     const known = memory.known(offset, length)
     const mappings =
       known.length === 0 ? [] : groups.get(segment.owner)?.mappings(segment.address + BigInt(offset), length)
-    const within = known.map((extent) => clipped(extent, range))
-    if (mappings === undefined) memory.forget(within)
-    else memory.forget(staleParts(segment.address, within, (file) => memory.identityOf(file), mappings))
+    if (mappings === undefined) {
+      memory.forget([range])
+    } else {
+      const within = known.map((extent) => clipped(extent, range))
+      memory.forget(staleParts(segment.address, within, (file) => memory.identityOf(file), mappings))
+    }
   }
   return memory.firstGap(offset, length) === undefined
 }
@@ -64,11 +78,12 @@ export async function ensureShared(
   segment: Segment,
   memory: SegmentMemory,
   range: Range,
+  asker: Asker,
   context: ShareContext,
 ): Promise<void> {
   for (let tries = 0; tries === 0 || memory.firstGap(range.offset, range.length) !== undefined; tries += 1) {
     if (tries === maxShareTries) throw new XpmemError('EAGAIN', 'attach', 'the owner changes this memory all the time')
-    await shareRange(segment, memory, range, context)
+    await shareRange(segment, memory, range, asker, context)
   }
 }
 
@@ -85,27 +100,41 @@ export function checkRange(segment: Segment, offset: number, length: number): vo
 
 /**
  * Sees to it that a range of a segment lies in files, asking the owner's agent for what does not.
- * Rejects with ETIMEDOUT if the owner does not answer, EFAULT where its memory cannot be shared,
- * ENOENT if the segment ends meanwhile.
+ * Rejects with ETIMEDOUT if the owner does not answer, or only with scraps, EFAULT where its memory
+ * cannot be shared, ENOENT if the segment ends meanwhile, ECANCELED if the asker goes away.
  */
 export async function shareRange(
   segment: Segment,
   memory: SegmentMemory,
   range: Range,
+  asker: Asker,
   context: ShareContext,
 ): Promise<void> {
-  const work = memory.turn.then(() => shareGaps(segment, memory, range, context))
+  const work = memory.turn.then(() => shareGaps(segment, memory, range, asker, context))
   memory.turn = work.catch(() => {})
   await work
 }
 
-async function shareGaps(segment: Segment, memory: SegmentMemory, range: Range, context: ShareContext): Promise<void> {
+async function shareGaps(
+  segment: Segment,
+  memory: SegmentMemory,
+  range: Range,
+  asker: Asker,
+  context: ShareContext,
+): Promise<void> {
   const { offset, length } = range
   const end = offset + length
+  const startedMs = context.nowMs()
+  let sharedBytes = 0
+  if (asker.closed) throw new XpmemError('ECANCELED', 'attach', 'who asked is gone')
   if (isCurrent(segment, memory, range, context.groups)) return requireOpen(memory)
   let reached = -1
   for (let gap = memory.firstGap(offset, length); gap !== undefined; gap = memory.firstGap(offset, length)) {
     requireOpen(memory)
+    if (asker.closed) throw new XpmemError('ECANCELED', 'attach', 'who asked is gone')
+    if (context.nowMs() - startedMs > shareGraceMs + sharedBytes / leastShareBytesPerMs) {
+      throw new XpmemError('ETIMEDOUT', 'attach', "the owner's agent shares its memory too slowly")
+    }
     const ask = { offset: gap, length: memory.gapEnd(gap, end) - gap, holes: range.holes }
     try {
       await shareStep(segment, memory, ask, gap === reached, context)
@@ -119,6 +148,7 @@ async function shareGaps(segment: Segment, memory: SegmentMemory, range: Range, 
     if (next === gap) {
       throw new XpmemError('EPROTO', 'attach', "the owner's agent answered with something else than it was asked for")
     }
+    sharedBytes += (next ?? gap + ask.length) - gap
     reached = next ?? -1
   }
   requireOpen(memory)

@@ -5,7 +5,7 @@ import { copyPages } from '../pager/snapshot-node.js'
 import type { Extent } from './extents.js'
 import type { Segment } from './registry.js'
 import type { SegmentMemory, SharedFile } from './segment-memory.js'
-import { clipped, ensureShared, isCurrent, type ShareContext } from './sharing.js'
+import { type Asker, clipped, ensureShared, isCurrent, type ShareContext } from './sharing.js'
 
 export interface SnapshotsContext extends ShareContext {
   readonly homes: Homes
@@ -28,10 +28,15 @@ export class Snapshots {
   }
 
   /** The content of a range, of `maxSnapshotBytes` at the most; zeros where nothing is mapped. */
-  async read(segment: Segment, memory: SegmentMemory, offset: number, length: number): Promise<Uint8Array> {
+  async read(
+    segment: Segment,
+    memory: SegmentMemory,
+    { offset, length }: { offset: number; length: number },
+    asker: Asker,
+  ): Promise<Uint8Array> {
     const range = { offset, length, holes: true }
     if (!isCurrent(segment, memory, range, this.#context.groups)) {
-      await ensureShared(segment, memory, range, this.#context)
+      await ensureShared(segment, memory, range, asker, this.#context)
       this.#context.shared()
     }
     const content = new Uint8Array(length)

@@ -16,8 +16,8 @@ function shows(extent: Extent, identity: string | undefined, at: number, mapping
 
 /**
  * Which parts of what is known of a segment are so no more: its owner unmapped that memory, or mapped
- * something else there. `base` is the owner's address of offset 0; `mappings` are the owner's, in
- * ascending order, and all of those that have some of a known piece.
+ * something else there. `base` is the owner's address of offset 0; `known` and `mappings`, the owner's,
+ * are in ascending order, and these are all that have some of a known piece. So are the parts.
  */
 export function staleParts(
   base: bigint,
@@ -29,17 +29,19 @@ export function staleParts(
   const add = (offset: number, stop: number) => {
     if (stop > offset) stale.push({ offset, length: stop - offset })
   }
-  const pieces = mappings.map((mapping) => ({
-    mapping,
-    offset: Number(mapping.start - base),
-    stop: Number(mapping.end - base),
-  }))
+  // Both are walked together: the first mapping that may have some of this piece, or of one after it.
+  let first = 0
   for (const extent of known) {
     const extentStop = extent.offset + extent.length
     const identity = identityOf(extent.file)
     let reached = extent.offset
-    for (const { mapping, offset, stop } of pieces) {
-      if (stop <= reached || offset >= extentStop) continue
+    for (let index = first; reached < extentStop; index += 1) {
+      const mapping = mappings[index]
+      if (mapping === undefined) break
+      const [offset, stop] = [Number(mapping.start - base), Number(mapping.end - base)]
+      if (offset >= extentStop) break
+      first = index
+      if (stop <= reached) continue
       if (extent.file !== noFile) add(reached, offset)
       const from = Math.max(reached, offset)
       reached = Math.min(stop, extentStop)

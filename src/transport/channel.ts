@@ -1,11 +1,13 @@
 import { asXpmemError, XpmemError } from '../errors.js'
-import { kernel, type Poll } from '../kernel/index.js'
+import { kernel, metaLength, type Poll } from '../kernel/index.js'
 import { decode, encode, type Message, type MessageInput } from '../wire/codec.js'
-import { type MessageName, maxDescriptors, maxMessageBytes } from '../wire/schema.js'
-import { closeAll, type Descriptor } from './descriptor.js'
+import { type MessageName, maxMessageBytes } from '../wire/schema.js'
+import { closeAll, closeDescriptor, type Descriptor } from './descriptor.js'
 
 /** What the owner of a channel does with what comes in. */
 export interface ChannelEvents {
+  /** Descriptors came, before anything is known of the message. */
+  arrived?(descriptors: readonly number[]): void
   /** One message. The descriptors are the receiver's to close. */
   message(message: Message, descriptors: number[], senderPid: number): void
   /** The channel is closed: the other end went, or `error` happened. Comes once, not after `close()`. */
@@ -26,7 +28,7 @@ const writable = 2
 // One of each for the whole thread: a message is decoded before the next is received.
 const outgoing = new Uint8Array(maxMessageBytes)
 const incoming = new Uint8Array(maxMessageBytes)
-const meta = new Int32Array(3 + maxDescriptors)
+const meta = new Int32Array(metaLength)
 const noNumbers: readonly number[] = []
 
 /**
@@ -117,7 +119,7 @@ export class Channel {
     this.#closed = true
     this.#poll.close()
     kernel.forgetFarewell(this.#socket)
-    kernel.close(this.#socket)
+    closeDescriptor(this.#socket)
     for (const { descriptors } of this.#waiting.splice(0)) {
       for (const descriptor of descriptors) descriptor.release()
     }
@@ -192,6 +194,7 @@ export class Channel {
     if (length < 0) return false
     const count = meta[0] ?? 0
     const descriptors = count === 0 ? [] : Array.from(meta.subarray(3, 3 + count))
+    if (count > 0) this.#events.arrived?.(descriptors)
     if (length === 0) {
       closeAll(descriptors)
       this.#end(undefined)

@@ -235,6 +235,25 @@ test('agents that lie, keep silent or talk without end', async (t) => {
     for (const one of [handle, region]) await owner.call('forget', one)
   })
 
+  await scene.case(t, 'an agent that holds what is gone is asked to give it up piece by piece', async (hostile) => {
+    const client = await hostile.greeted()
+    const { segid } = (await client.request('make', { address: 0n, length })) as Made
+    const agent = await hostile.greeted(role.agent)
+    const gone = Array.from({ length: 20 }, (_, index) => segid + BigInt(index + 1))
+    agent.send('held', 0, { rows: gone.map((one) => ({ segid: one, ownerPid: 1, ownerStart: 0n, reserved: 0 })) })
+    for (const one of gone) {
+      await until(async () => {
+        assert.equal((await client.request('ping', {}))?.name, 'done')
+        agent.poll()
+        return agent.received.length > 0
+      })
+      assert.equal(agent.received.length, 1)
+      const revoke = (await nextAsked(agent, 'revoke')) as Message & { name: 'revoke' }
+      assert.equal(revoke.segid, one)
+      agent.send('done', revoke.request, {})
+    }
+  })
+
   await scene.case(
     t,
     'an agent that tells without end of what it holds is cut off, and memory stays bounded',

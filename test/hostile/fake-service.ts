@@ -1,16 +1,16 @@
 /** A service that answers as a test tells it to, in the test's own process. */
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import { kernel, type Poll } from '../../src/kernel/index.js'
+import { kernel, metaLength, type Poll } from '../../src/kernel/index.js'
 import { decode, encodeOwn, type Message, type MessageInput } from '../../src/wire/codec.js'
-import { type MessageName, maxDescriptors, maxMessageBytes, role } from '../../src/wire/schema.js'
+import { type MessageName, maxMessageBytes, role } from '../../src/wire/schema.js'
 import { runtimeDirectory } from '../support/service.js'
 
 /** What the service does with a message; true if it has dealt with it. */
 export type Script = (message: Message, connection: FakeConnection) => boolean | undefined
 
 const buffer = new Uint8Array(maxMessageBytes)
-const meta = new Int32Array(3 + maxDescriptors)
+const meta = new Int32Array(metaLength)
 
 export class FakeConnection {
   readonly #socket: number

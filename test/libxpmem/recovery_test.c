@@ -188,7 +188,7 @@ static void a_process_that_needs_no_service_starts_none(void) {
     fake_start(&fake);
     open_session(&fake);
     CHECK_EQUAL(setenv("XPMEM_COMMAND", PROBE, 1), 0);
-    CHECK_EQUAL(xm_agent_open(fake.path, &listener, &agent), 0);
+    CHECK_EQUAL(xm_agent_open(fake.path, XM_TRUST_ANYBODY, &listener, &agent), 0);
     fake_close(&fake.listener);
     CHECK_EQUAL(unlink(fake.path), 0);
     fake_die(&fake);

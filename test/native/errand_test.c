@@ -41,7 +41,7 @@ static struct xm_agent *open_with_errands(void) {
     static struct xm_listener listener = {
         .changed = ignore_change, .errand = run_errand, .missing = note_missing};
     static struct xm_agent *agent;
-    CHECK_EQUAL(xm_agent_open(service.path, &listener, &agent), 0);
+    CHECK_EQUAL(xm_agent_open(service.path, XM_TRUST_ANYBODY, &listener, &agent), 0);
     atomic_store(&seen.agent, agent);
     return agent;
 }
@@ -73,6 +73,59 @@ static void what_a_service_refuses_the_agent_with_is_told(void) {
     CHECK_EQUAL(atomic_load(&seen.error), -EMFILE);
     CHECK_EQUAL(atomic_load(&seen.errands), 0);
     service_stop(&service);
+}
+
+/* What the agent of a process of the test's user makes of a service of a user's: 0 if it says
+ * hello. */
+static int outcome_with_service_of(uid_t uid) {
+    static struct xm_listener listener = {.changed = ignore_change, .missing = note_missing};
+    static struct xm_agent *agent;
+    int ready[2];
+    char byte;
+    service_start(&service);
+    close(service.listener);
+    CHECK_EQUAL(unlink(service.path), 0);
+    CHECK_EQUAL(chmod(service.directory, 0777), 0);
+    CHECK_EQUAL(pipe(ready), 0);
+    pid_t server = fork();
+    if (server == 0) {
+        CHECK_EQUAL(setuid(uid), 0);
+        service.listener = xm_seqpacket_listen(service.path, 4);
+        CHECK(service.listener >= 0);
+        close(ready[0]);
+        CHECK_EQUAL(write(ready[1], "", 1), 1);
+        await_readable(service.listener);
+        service.socket = xm_seqpacket_accept(service.listener);
+        await_readable(service.socket);
+        bool hello = xm_seqpacket_receive(service.socket, service.message.bytes,
+                                          sizeof service.message.bytes, &service.beside) > 0;
+        _exit(hello ? 1 : 0);
+    }
+    CHECK_EQUAL(read(ready[0], &byte, 1), 1);
+    CHECK_EQUAL(xm_agent_open(service.path, XM_TRUST_OWN_USER, &listener, &agent), 0);
+    int status;
+    CHECK_EQUAL(waitpid(server, &status, 0), server);
+    CHECK(WIFEXITED(status));
+    int error = 0;
+    if (WEXITSTATUS(status) == 0) {
+        WAIT_UNTIL(atomic_load(&seen.missing) > 0);
+        error = atomic_load(&seen.error);
+    }
+    unlink(service.path);
+    rmdir(service.directory);
+    return error;
+}
+
+static void an_agent_of_the_default_directory_says_nothing_to_another_users_service(void) {
+    if (geteuid() != 0) {
+        printf("NOT RUN: there is no other user without root\n");
+        return;
+    }
+    CHECK_EQUAL(outcome_with_service_of(65534), -EACCES);
+}
+
+static void an_agent_of_the_default_directory_greets_its_own_users_service(void) {
+    CHECK_EQUAL(outcome_with_service_of(geteuid()), 0);
 }
 
 static void a_service_that_is_not_there_is_told_at_each_try(void) {
@@ -122,6 +175,10 @@ int main(void) {
               "what_a_service_refuses_the_agent_with_is_told");
     run_alone(a_service_that_is_not_there_is_told_at_each_try,
               "a_service_that_is_not_there_is_told_at_each_try");
+    run_alone(an_agent_of_the_default_directory_says_nothing_to_another_users_service,
+              "an_agent_of_the_default_directory_says_nothing_to_another_users_service");
+    run_alone(an_agent_of_the_default_directory_greets_its_own_users_service,
+              "an_agent_of_the_default_directory_greets_its_own_users_service");
     run_alone(a_process_ends_although_an_errand_waits, "a_process_ends_although_an_errand_waits");
     return 0;
 }

@@ -157,7 +157,7 @@ static inline struct xm_agent *open_agent(struct service *service,
                                           struct counting_listener *counting) {
     struct xm_agent *agent;
     *counting = (struct counting_listener){.listener = {.changed = count_change}};
-    CHECK_EQUAL(xm_agent_open(service->path, &counting->listener, &agent), 0);
+    CHECK_EQUAL(xm_agent_open(service->path, XM_TRUST_ANYBODY, &counting->listener, &agent), 0);
     return agent;
 }
 

@@ -166,7 +166,7 @@ static void the_agent_may_fork_or_be_stuck_in_a_callback(void) {
     static struct xm_listener forking = {.changed = ignore_change, .errand = fork_on_errand};
     struct xm_agent *agent = begin();
     struct xm_agent *same;
-    CHECK_EQUAL(xm_agent_open(service.path, &forking, &same), 0);
+    CHECK_EQUAL(xm_agent_open(service.path, XM_TRUST_ANYBODY, &forking, &same), 0);
     for (int i = 0; i < 10; i++) {
         int before = atomic_load(&errands);
         xm_agent_nudge(agent);

@@ -28,7 +28,7 @@ import {
   Segment,
   wait,
 } from '../../src/index.js'
-import { kernel } from '../../src/kernel/index.js'
+import { kernel, metaLength } from '../../src/kernel/index.js'
 import { attachDefaults, conformanceCalls, WasmMemory } from './actor-conformance.js'
 import { until } from './until.js'
 
@@ -93,7 +93,7 @@ function withDuplicator<T>(use: (duplicate: (descriptor: number) => number, own:
   const sender = kernel.connect(join(directory, 'self'))
   const receiver = kernel.accept(listener)
   const own = new Set([listener, sender, receiver])
-  const meta = new Int32Array(32)
+  const meta = new Int32Array(metaLength)
   try {
     return use((descriptor) => {
       kernel.send(sender, Uint8Array.of(1), 1, [descriptor])
@@ -306,7 +306,7 @@ const calls = {
   },
   /** Takes the descriptor that was passed and reads from it as from a file. */
   async readPassed(length: number) {
-    const meta = new Int32Array(32)
+    const meta = new Int32Array(metaLength)
     let socket = -1
     await until(() => {
       socket = kernel.accept(passing)

@@ -1,10 +1,10 @@
 /** A client that speaks the wire protocol by hand, for tests of what the service makes of it. */
-import { kernel } from '../../src/kernel/index.js'
+import { kernel, metaLength } from '../../src/kernel/index.js'
 import { decode, encodeOwn, type Message, type MessageInput } from '../../src/wire/codec.js'
-import { type MessageName, maxDescriptors, maxMessageBytes, protocolVersion, role } from '../../src/wire/schema.js'
+import { type MessageName, maxMessageBytes, protocolVersion, role } from '../../src/wire/schema.js'
 import { until } from './until.js'
 
-const meta = new Int32Array(3 + maxDescriptors)
+const meta = new Int32Array(metaLength)
 const buffer = new Uint8Array(maxMessageBytes)
 
 export class RawClient {

@@ -28,6 +28,9 @@ function randomRange(random: Random): { offset: number; length: number } {
   return { offset, length: 1 + random.below(size - offset) }
 }
 
+const stopOf = (range: { offset: number; length: number } | undefined) =>
+  range === undefined ? 0 : range.offset + range.length
+
 function checkShape(extents: readonly Extent[]): void {
   extents.forEach((extent, index) => {
     assert(extent.length > 0)
@@ -53,8 +56,10 @@ test('an extent map says of every unit what was last said of it', () => {
       const fileOffset = random.below(2) === 0 ? range.offset : random.below(100)
       const extent = { ...range, file: random.below(2), fileOffset }
       if (random.below(4) === 0) {
-        map.remove(range.offset, range.length)
-        model.fill(undefined, range.offset, range.offset + range.length)
+        const ranges = [range, randomRange(random)].sort((a, b) => a.offset - b.offset)
+        const apart = ranges.filter(({ offset }, index) => index === 0 || offset >= stopOf(ranges[0]))
+        map.remove(apart)
+        for (const { offset, length } of apart) model.fill(undefined, offset, offset + length)
       } else {
         map.insert(extent)
         fill(model, extent)

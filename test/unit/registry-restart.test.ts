@@ -15,7 +15,13 @@ function populated(limits: Partial<Limits> = {}): Registry {
     sequence += 1
     return packId({ partition: 1, incarnation, sequence })
   }
-  const made = new Registry(nextId, { segmentsPerGroup: 100, permitsPerGroup: 100, ...limits })
+  const made = new Registry(nextId, {
+    segmentsPerGroup: 100,
+    permitsPerGroup: 100,
+    segments: 1_000,
+    permits: 1_000,
+    ...limits,
+  })
   for (const session of [11, 12, 21, 31]) made.openSession(session, Math.floor(session / 10))
   return made
 }

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { packId } from '../../src/ids.js'
 import { type Limits, type Offer, Registry } from '../../src/service/registry.js'
 import { access } from '../../src/wire/schema.js'
+import { Random } from './random.js'
 
 const incarnation = 9
 
@@ -12,7 +13,13 @@ function registry(limits: Partial<Limits> = {}): Registry {
     sequence += 1
     return packId({ partition: 1, incarnation, sequence })
   }
-  return new Registry(nextId, { segmentsPerGroup: 100, permitsPerGroup: 100, ...limits })
+  return new Registry(nextId, {
+    segmentsPerGroup: 100,
+    permitsPerGroup: 100,
+    segments: 1_000,
+    permits: 1_000,
+    ...limits,
+  })
 }
 
 function offer(changes: Partial<Offer> = {}): Offer {
@@ -261,6 +268,62 @@ test('segments are told oldest first, with the permits on each', () => {
   const made = [r.make(11, offer()), r.make(21, offer()), r.make(31, offer())]
   r.grant(11, made[1]?.segid as bigint, access.read)
   r.grant(21, made[1]?.segid as bigint, access.read)
-  assert.deepEqual(r.segments(), made)
-  assert.deepEqual([...r.permitCounts()], [[made[1]?.segid, 2]])
+  assert.deepEqual([...r.segmentsAfter(0n)], made)
+  assert.deepEqual(
+    made.map(({ segid }) => r.permitCount(segid)),
+    made.map((_, index) => (index === 1 ? 2 : 0)),
+  )
+})
+
+test('segments come in the order of their identifiers from any of them on, whatever came, went and came back', () => {
+  const random = new Random(3)
+  const r = populated({ segmentsPerGroup: 1_000 })
+  const old = (sequence: number) => packId({ partition: 1, incarnation: incarnation - 1, sequence })
+  const there = new Set<bigint>()
+  for (let step = 0; step < 600; step += 1) {
+    const kind = random.below(3)
+    if (kind === 0) there.add(r.make(11, offer()).segid)
+    else if (kind === 1) there.add(r.restoreSegment(11, old(1 + random.below(50)), offer()).segid)
+    const some = [...there][random.below(there.size)]
+    if (kind === 2 && some !== undefined && there.delete(some)) r.remove(1, some)
+    if (random.below(4) > 0) continue
+    const sorted = [...there].sort((a, b) => (a < b ? -1 : 1))
+    const from = random.below(sorted.length + 1)
+    const cursor = sorted[from - 1] ?? 0n
+    assert.deepEqual(
+      [...r.segmentsAfter(cursor)].map(({ segid }) => segid),
+      sorted.slice(from),
+    )
+    assert.equal([...r.segmentsAfter(cursor + 1n)].length, sorted.filter((segid) => segid > cursor + 1n).length)
+  }
+})
+
+test('permits are counted as they are given and end', () => {
+  const r = populated()
+  const { segid } = r.make(11, offer())
+  const permits = [21, 21, 31].map((session) => r.grant(session, segid, access.read))
+  assert.equal(r.permitCount(segid), 3)
+  r.release(2, permits[0]?.apid as bigint)
+  assert.equal(r.permitCount(segid), 2)
+  r.restorePermit(21, permits[1]?.apid as bigint, segid, access.read)
+  assert.equal(r.permitCount(segid), 2, 'one that is there is no other')
+  r.endGroup(3)
+  assert.equal(r.permitCount(segid), 1)
+  r.remove(1, segid)
+  r.endSession(21)
+  assert.equal(r.permitCount(segid), 0)
+})
+
+test('all processes together have as many segments and permits as there is memory for', () => {
+  const r = populated({ segments: 2, permits: 3 })
+  const first = r.make(11, offer())
+  r.make(21, offer())
+  assert.throws(() => r.make(31, offer()), { code: 'EMFILE', call: 'make' })
+  const { apid } = r.grant(11, first.segid, access.read)
+  for (const session of [21, 31]) r.grant(session, first.segid, access.read)
+  assert.throws(() => r.grant(31, first.segid, access.read), { code: 'EMFILE' })
+  assert.throws(() => r.restorePermit(31, 77n, first.segid, access.read), { code: 'EMFILE' })
+  assert.equal(r.permitCount(first.segid), 3)
+  r.release(1, apid)
+  r.grant(31, first.segid, access.read)
 })

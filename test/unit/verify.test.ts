@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { Mapping } from '../../src/kernel/index.js'
 import { type Extent, noFile } from '../../src/service/extents.js'
 import { staleParts } from '../../src/service/verify.js'
+import { Random } from './random.js'
 
 const page = 4096
 const base = 0x7000_0000n
@@ -62,4 +63,67 @@ test('a hole is stale where something that can be read was mapped since', () => 
 test('pieces are looked at each on its own', () => {
   const known = [extent(0, 1), extent(1, 1, 1), extent(4, 2)]
   assert.deepEqual(stale(known, [mapping(0, 2), mapping(4, 6)]), [[1, 2]])
+})
+
+test('any pieces against any mappings: a page is stale just if it is not what it was', () => {
+  const random = new Random(11)
+  const pages = 40
+  const pieces = <T>(make: (start: number, stop: number) => T): T[] => {
+    const all: T[] = []
+    for (let at = random.below(4); at < pages; at += random.below(3)) {
+      const stop = Math.min(pages, at + 1 + random.below(6))
+      all.push(make(at, stop))
+      at = stop
+    }
+    return all
+  }
+  for (let round = 0; round < 500; round += 1) {
+    const known = pieces((start, stop) => {
+      const file = random.below(3) - 1
+      return extent(start, stop - start, file, file === noFile ? start : start + random.below(2))
+    })
+    const mappings = pieces((start, stop) => {
+      const more = { readable: random.below(4) > 0, shared: random.below(4) > 0, identity: `file ${random.below(2)}` }
+      return mapping(start, stop, { ...more, fileOffset: (start + random.below(2)) * page })
+    })
+    const isStale = (at: number) => {
+      const piece = known.find(({ offset, length }) => at * page >= offset && at * page < offset + length)
+      const there = mappings.find(
+        ({ start, end }) => BigInt(at * page) >= start - base && BigInt(at * page) < end - base,
+      )
+      if (piece === undefined) return false
+      if (piece.file === noFile) return there?.readable ?? false
+      if (!there?.shared || there.identity !== `file ${piece.file}`) return true
+      return there.fileOffset + at * page - Number(there.start - base) !== piece.fileOffset + at * page - piece.offset
+    }
+    const told = stale(known, mappings)
+    const expected = Array.from({ length: pages }, (_, at) => at).filter(isStale)
+    assert.deepEqual(
+      told.flatMap(([from, stop]) =>
+        Array.from({ length: (stop as number) - (from as number) }, (_, n) => (from as number) + n),
+      ),
+      expected,
+    )
+  }
+})
+
+test('each mapping is looked at a few times, however many pieces there are', () => {
+  const count = 2_000
+  let looks = 0
+  const mappings = Array.from({ length: count }, (_, index) => {
+    const whole = mapping(index, index + 1)
+    const get = () => {
+      looks += 1
+      return whole.end
+    }
+    return Object.defineProperty({ ...whole }, 'end', { get })
+  })
+  assert.deepEqual(
+    stale(
+      Array.from({ length: count }, (_, index) => extent(index, 1)),
+      mappings,
+    ),
+    [],
+  )
+  assert(looks <= 4 * count, `${looks} looks`)
 })
