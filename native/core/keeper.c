@@ -165,17 +165,25 @@ int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity) {
     return 0;
 }
 
-/* A mapping elsewhere that is watched from the start, to be moved over the shared one. */
+/*
+ * A mapping elsewhere that is watched from the start, to be moved over the shared one. Where new
+ * memory is locked (mlockall) its pages would be there, and be copies, before they are watched: so
+ * it has no access at first, and is not locked.
+ */
 static int map_watched(const struct xm_vma *vma, int descriptor, uint64_t *address) {
     uint64_t length = vma->end - vma->start;
-    long mapped = syscall(SYS_mmap, NULL, length, vma->protection, MAP_PRIVATE | MAP_NORESERVE,
+    long mapped = syscall(SYS_mmap, NULL, length, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE,
                           descriptor, (off_t)vma->file_offset);
     if (mapped == -1)
         return -errno;
     *address = (uint64_t)mapped;
-    int error = xm_userfault_register(keeper->userfault, *address, length, XM_REGISTER_WP, NULL);
+    int error = syscall(SYS_munlock, *address, length) == 0 ? 0 : -errno;
+    if (error == 0)
+        error = xm_userfault_register(keeper->userfault, *address, length, XM_REGISTER_WP, NULL);
     if (error == 0)
         error = xm_userfault_protect(keeper->userfault, *address, length, true);
+    if (error == 0 && syscall(SYS_mprotect, *address, length, vma->protection) != 0)
+        error = -errno;
     if (error != 0)
         (void)syscall(SYS_munmap, *address, length);
     return error;

@@ -10,6 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Linux 5.18, before faults of memfds could be watched. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 /*
  * How long stores of other threads wait at the most, in waits of 1 ms. A fork that is held up for
  * longer, by a child under a debugger for example, does not hold up the rest of its process.
@@ -58,11 +63,12 @@ XM_UNWATCHED static void copy_page(struct xm_keeper *k, const struct xm_keeper_r
     /* The kernel may have made a copy already, before it looked for protection; nobody stored to
      * it. A load can make the page of the memfd present again meanwhile. */
     struct uffdio_copy copy;
-    int result;
+    long result;
     do {
-        (void)syscall(SYS_madvise, address, page, MADV_DONTNEED);
         copy = (struct uffdio_copy){.dst = address, .src = (uintptr_t)base, .len = k->page};
-        result = (int)syscall(SYS_ioctl, k->userfault, UFFDIO_COPY, &copy);
+        result = syscall(SYS_madvise, address, page, MADV_DONTNEED_LOCKED);
+        if (result == 0)
+            result = syscall(SYS_ioctl, k->userfault, UFFDIO_COPY, &copy);
     } while (result != 0 && errno == EEXIST);
     /* It is another mapping by now, or the address space is changing: nothing was copied. */
     if (result != 0)
