@@ -123,7 +123,8 @@ static void copy_mapping(const struct mapping *m, bool all, uint64_t frame) {
 /* Not all of a fork's snapshot: a page that nobody wrote since is the parent's, until one does. */
 static void make_private(const struct xm_vma *vma, const struct xm_file *file) {
     void *start = (void *)(uintptr_t)vma->start;
-    if (mmap(start, vma->end - vma->start, vma->protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
+    if (!xm_file_is_open(file) ||
+        mmap(start, vma->end - vma->start, vma->protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
              file->descriptor, (off_t)vma->file_offset) == MAP_FAILED)
         (void)mprotect(start, vma->end - vma->start, PROT_NONE);
 }

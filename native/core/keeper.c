@@ -17,11 +17,43 @@
 
 static struct xm_keeper *keeper;
 
-static void close_all(const struct xm_keeper *k) {
-    const int descriptors[] = {k->server_bell, k->joiner_bell, k->maps, k->userfault, k->snapshot};
-    for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
-        if (descriptors[i] >= 0)
-            close(descriptors[i]);
+/* Notes which files they are of. 0 or a negative errno. */
+static int note_opened(struct xm_keeper *k) {
+    const int numbers[XM_KEEPER_DESCRIPTORS] = {k->server_bell, k->maps,          k->userfault,
+                                                k->snapshot,    k->space.pagemap, k->space.scratch};
+    for (size_t i = 0; i < XM_KEEPER_DESCRIPTORS; i++) {
+        struct xm_descriptor_facts facts;
+        int error = xm_inspect(numbers[i], &facts);
+        if (error != 0)
+            return error;
+        k->opened[i] = (struct xm_keeper_descriptor){numbers[i], facts.device, facts.inode};
+    }
+    return 0;
+}
+
+XM_UNWATCHED static bool is_own(const struct xm_keeper_descriptor *opened) {
+    return xm_descriptor_is(opened->number, opened->device, opened->inode);
+}
+
+XM_UNWATCHED bool xm_keeper_intact(const struct xm_keeper *k) {
+    bool intact = __atomic_load_n(&k->lost, __ATOMIC_ACQUIRE) == 0;
+    for (size_t i = 0; intact && i < XM_KEEPER_DESCRIPTORS; i++)
+        intact = is_own(&k->opened[i]);
+    return intact;
+}
+
+static void close_own(const struct xm_keeper *k) {
+    for (size_t i = 0; i < XM_KEEPER_DESCRIPTORS; i++) {
+        if (is_own(&k->opened[i]))
+            close(k->opened[i].number);
+    }
+}
+
+static void close_opened(const struct xm_keeper *k) {
+    const int numbers[] = {k->server_bell, k->maps, k->userfault, k->snapshot};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (numbers[i] >= 0)
+            close(numbers[i]);
     }
 }
 
@@ -32,8 +64,7 @@ static int open_all(struct xm_keeper *k) {
     uint64_t wanted = XM_FEATURE_WP_SHMEM | XM_FEATURE_EVENT_REMAP | XM_FEATURE_EVENT_UNMAP |
                       XM_FEATURE_THREAD_ID;
     k->server_bell = eventfd(0, EFD_CLOEXEC);
-    k->joiner_bell = eventfd(0, EFD_CLOEXEC);
-    if (k->server_bell < 0 || k->joiner_bell < 0)
+    if (k->server_bell < 0)
         return -errno;
     k->maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (k->maps < 0)
@@ -51,17 +82,13 @@ static int guard(char *bytes, size_t length) {
     return mprotect(bytes, length, PROT_NONE) == 0 ? 0 : -errno;
 }
 
-void xm_keeper_enter(struct xm_keeper *k, enum xm_keeper_phase phase, int bell) {
+void xm_keeper_enter(struct xm_keeper *k, enum xm_keeper_phase phase) {
     uint64_t one = 1;
     __atomic_store_n(&k->phase, phase, __ATOMIC_SEQ_CST);
+    (void)xm_futex_wake(&k->phase, 1);
     /* An eventfd always takes 1: its thread reads it long before it is full. */
-    long written = syscall(SYS_write, bell, &one, sizeof one);
-    (void)written;
-}
-
-static void end_thread(struct xm_keeper *k, pthread_t thread, int bell) {
-    xm_keeper_enter(k, XM_KEEPER_ENDING, bell);
-    pthread_join(thread, NULL);
+    if (xm_keeper_intact(k))
+        (void)!syscall(SYS_write, k->server_bell, &one, sizeof one);
 }
 
 static int start_threads(struct xm_keeper *k) {
@@ -71,13 +98,15 @@ static int start_threads(struct xm_keeper *k) {
         return error;
     error =
         xm_thread_start(&k->joiner, k->joiner_stack, sizeof k->joiner_stack, xm_keeper_joiner, k);
-    if (error != 0)
-        end_thread(k, k->server, k->server_bell);
+    if (error != 0) {
+        xm_keeper_enter(k, XM_KEEPER_ENDING);
+        pthread_join(k->server, NULL);
+    }
     return error;
 }
 
 static int make(struct xm_keeper *k) {
-    k->server_bell = k->joiner_bell = k->maps = k->userfault = k->snapshot = -1;
+    k->server_bell = k->maps = k->userfault = k->snapshot = -1;
     k->page = xm_page_size();
     int error = guard(k->guard, sizeof k->guard);
     if (error == 0)
@@ -87,20 +116,30 @@ static int make(struct xm_keeper *k) {
     if (error == 0)
         error = xm_merge_open(&k->space);
     if (error != 0) {
-        close_all(k);
+        close_opened(k);
         return error;
     }
-    error = start_threads(k);
+    error = note_opened(k);
+    if (error == 0)
+        error = start_threads(k);
     if (error != 0) {
         xm_merge_close(&k->space);
-        close_all(k);
+        close_opened(k);
     }
     return error;
 }
 
+/* Leaves its memory, where a thread may still be. */
+static void abandon(void) {
+    munmap((void *)(uintptr_t)keeper->space.view, keeper->page);
+    close_own(keeper);
+    keeper = NULL;
+}
+
 int xm_keeper_start(void) {
-    if (keeper != NULL)
+    if (xm_keeper_there())
         return 0;
+    xm_keeper_end();
     void *memory = mmap(NULL, sizeof *keeper, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
@@ -116,10 +155,18 @@ int xm_keeper_start(void) {
 void xm_keeper_end(void) {
     if (keeper == NULL)
         return;
-    end_thread(keeper, keeper->server, keeper->server_bell);
-    end_thread(keeper, keeper->joiner, keeper->joiner_bell);
+    bool intact = xm_keeper_intact(keeper);
+    xm_keeper_enter(keeper, XM_KEEPER_ENDING);
+    pthread_join(keeper->joiner, NULL);
+    if (!intact) {
+        /* The server may wait at what the program has closed, and cannot be told. */
+        pthread_detach(keeper->server);
+        abandon();
+        return;
+    }
+    pthread_join(keeper->server, NULL);
     xm_merge_close(&keeper->space);
-    close_all(keeper);
+    close_opened(keeper);
     munmap(keeper, sizeof *keeper);
     keeper = NULL;
 }
@@ -129,13 +176,11 @@ void xm_keeper_forget(void) {
         return;
     /* Its memory stays, as an agent's does: it has the descriptors of threads, which others may
      * have noted by their addresses. */
-    xm_merge_close(&keeper->space);
-    close_all(keeper);
-    keeper = NULL;
+    abandon();
 }
 
 bool xm_keeper_there(void) {
-    return keeper != NULL;
+    return keeper != NULL && xm_keeper_intact(keeper);
 }
 
 struct xm_span xm_keeper_memory(void) {
@@ -154,7 +199,7 @@ void xm_keeper_begin(void) {
     keeper->merged = 0;
     keeper->forks++;
     xm_keeper_find_task(&keeper->forker_task);
-    xm_keeper_enter(keeper, XM_KEEPER_FORKING, keeper->server_bell);
+    xm_keeper_enter(keeper, XM_KEEPER_FORKING);
 }
 
 int xm_keeper_maps(struct xm_maps *maps, char *buffer, size_t capacity) {
@@ -254,7 +299,7 @@ void xm_keeper_await_child(void) {
 }
 
 void xm_keeper_merge(void) {
-    xm_keeper_enter(keeper, XM_KEEPER_MERGING, keeper->joiner_bell);
+    xm_keeper_enter(keeper, XM_KEEPER_MERGING);
     while (__atomic_load_n(&keeper->merged, __ATOMIC_ACQUIRE) == 0)
         (void)xm_futex_wait(&keeper->merged, 0, -1);
 }

@@ -34,7 +34,7 @@ int xm_keeper_start(void);
 void xm_keeper_end(void);
 /* In a forked child: they are not there. */
 void xm_keeper_forget(void);
-/* Whether they are there. */
+/* Whether they are there, and have all their descriptors. */
 bool xm_keeper_there(void);
 /* Their own memory, which must not be moved; of length 0 if they are not there. */
 struct xm_span xm_keeper_memory(void);

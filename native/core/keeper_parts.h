@@ -43,6 +43,15 @@ struct xm_keeper_task {
     char wchan[64];
 };
 
+/* A descriptor, and the file that it must be of. */
+struct xm_keeper_descriptor {
+    int number;
+    dev_t device;
+    ino_t inode;
+};
+
+#define XM_KEEPER_DESCRIPTORS 6
+
 /* All that the threads touch, as struct xm_arena. */
 struct xm_keeper {
     /* Left without access, so that a stack overflow is a fault. */
@@ -52,16 +61,19 @@ struct xm_keeper {
     char joiner_stack[XM_KEEPER_STACK_BYTES] __attribute__((aligned(16)));
     pthread_t server;
     pthread_t joiner;
-    /* Eventfds that are readable when the phase is another. */
+    /* An eventfd that is readable when the server must look at the phase. */
     int server_bell;
-    int joiner_bell;
     int maps;
     int userfault;
     /* See struct xm_merge. */
     int snapshot;
+    /* What they and the work space's were when they were opened. */
+    struct xm_keeper_descriptor opened[XM_KEEPER_DESCRIPTORS];
+    /* The server ended, since its descriptors were closed. */
+    int32_t lost;
     /* Whether first stores can be watched: the userfaultfd is a full one. */
     bool watches;
-    /* enum xm_keeper_phase. */
+    /* enum xm_keeper_phase; a futex that the joiner waits at. */
     int32_t phase;
     /* The server answers a fault. */
     int32_t answering;
@@ -96,7 +108,9 @@ void *xm_keeper_server(void *keeper);
 void *xm_keeper_joiner(void *keeper);
 /* Notes the calling thread. */
 void xm_keeper_find_task(struct xm_keeper_task *task);
-/* Enters a phase and rings a bell. */
-void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase, int bell);
+/* Enters a phase and tells the threads. */
+void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase);
+/* Whether all descriptors are still the keeper's: a program may close what it did not open. */
+bool xm_keeper_intact(const struct xm_keeper *keeper);
 
 #endif

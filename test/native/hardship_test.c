@@ -90,10 +90,106 @@ static void memory_may_be_locked_while_its_process_forks(void) {
     in_child(lock_over_forks);
 }
 
+#define FILES 64
+
+/* The descriptors that are open, of the first FILES. */
+static uint64_t open_descriptors(void) {
+    uint64_t open = 0;
+    for (int i = 0; i < FILES; i++)
+        open |= fcntl(i, F_GETFD) >= 0 ? UINT64_C(1) << i : 0;
+    return open;
+}
+
+/* Closes all that was opened since, and gets the numbers for files of its own. */
+static uint64_t take_descriptors(uint64_t before) {
+    uint64_t taken = open_descriptors() & ~before;
+    for (int i = 0; i < FILES; i++) {
+        if ((taken & UINT64_C(1) << i) == 0)
+            continue;
+        int own = memfd_create("own", MFD_CLOEXEC);
+        CHECK(own >= 0);
+        CHECK_EQUAL(write(own, "own", 3), 3);
+        CHECK_EQUAL(dup3(own, i, O_CLOEXEC), i);
+        close(own);
+    }
+    return taken;
+}
+
+static void check_taken(uint64_t taken) {
+    char text[8];
+    for (int i = 0; i < FILES; i++) {
+        if ((taken & UINT64_C(1) << i) == 0)
+            continue;
+        CHECK_EQUAL(pread(i, text, sizeof text, 0), 3);
+        CHECK(memcmp(text, "own", 3) == 0);
+        CHECK_EQUAL(lseek(i, 0, SEEK_CUR), 3);
+    }
+}
+
+static void check_forks_of(const char *more, uint64_t taken) {
+    for (int i = 0; i < 3; i++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            check_taken(taken);
+            _exit(more == NULL ? 0 : more[0] - 3);
+        }
+        await_exit(child);
+        check_taken(taken);
+    }
+}
+
+static void fork_with_taken_descriptors(void) {
+    start_watchdog();
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    uint64_t before = open_descriptors();
+    memory = map_private(BYTES);
+    memset(memory, 1, BYTES);
+    move(&service, agent, &listener, memory, BYTES);
+    uint64_t taken = take_descriptors(before);
+    CHECK(taken != 0);
+    check_forks_of(NULL, taken);
+    CHECK_EQUAL(shared_bytes(memory, BYTES), BYTES);
+    /* What is moved from now on is kept again. */
+    char *more = map_private(BYTES);
+    memset(more, 3, BYTES);
+    move(&service, agent, &listener, more, BYTES);
+    check_forks_of(more, taken);
+    CHECK_EQUAL(shared_bytes(more, BYTES), BYTES);
+    for (size_t i = 0; i < BYTES; i += PAGE)
+        CHECK(memory[i] == 1 && more[i] == 3);
+    munmap(more, BYTES);
+    end(agent);
+    check_taken(taken);
+}
+
+static void files_that_got_the_numbers_of_descriptors_are_left_alone(void) {
+    in_child(fork_with_taken_descriptors);
+}
+
+static void fork_with_closed_descriptors(void) {
+    start_watchdog();
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    memory = map_private(BYTES);
+    memset(memory, 1, BYTES);
+    move(&service, agent, &listener, memory, BYTES);
+    CHECK_EQUAL(close_range(3, ~0U, 0), 0);
+    check_forks_of(NULL, 0);
+    CHECK_EQUAL(shared_bytes(memory, BYTES), BYTES);
+    /* Neither its thread nor the keeper's waits at what is closed. */
+    xm_agent_close(agent, &listener.listener);
+}
+
+static void a_process_may_close_all_descriptors_and_fork(void) {
+    in_child(fork_with_closed_descriptors);
+}
+
 int main(void) {
     start_watchdog();
     if (geteuid() == 0)
         RUN(a_process_whose_memory_is_locked_may_fork);
     RUN(memory_may_be_locked_while_its_process_forks);
+    RUN(files_that_got_the_numbers_of_descriptors_are_left_alone);
+    RUN(a_process_may_close_all_descriptors_and_fork);
     return 0;
 }
