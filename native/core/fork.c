@@ -104,6 +104,16 @@ static void each_moved(void (*function)(const struct xm_vma *vma, const struct x
     close_maps(&maps);
 }
 
+/* Without them the parent cannot wait, and pages of the child may show what it stores next. */
+static void open_ends(void) {
+    int ends[2];
+    bool had = current.kept && xm_keeper_take_pair(ends) == 0;
+    if (!had && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return;
+    current.parent_end = ends[0];
+    current.child_end = ends[1];
+}
+
 static void before_fork(void) {
     int cancel_state;
     if (within_own_fork()) {
@@ -123,13 +133,8 @@ static void before_fork(void) {
     current.parent_end = current.child_end = -1;
     if (!current.moved)
         return;
-    int ends[2];
-    /* Without it the parent cannot wait, and pages of the child may show what it stores next. */
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
-        current.parent_end = ends[0];
-        current.child_end = ends[1];
-    }
     current.kept = xm_keeper_there();
+    open_ends();
     if (current.kept)
         xm_keeper_begin();
     each_moved(part);
@@ -172,8 +177,11 @@ static void after_fork_in_parent(void) {
     xm_unlock();
     if (current.moved) {
         await_child();
-        if (kept)
+        if (kept) {
             xm_keeper_merge();
+            /* If there is no room now, the next fork tries again. */
+            (void)xm_keeper_renew_pair();
+        }
         xm_lock();
         xm_files_unpin();
         xm_unlock();

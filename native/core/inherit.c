@@ -58,7 +58,10 @@ static void fill(const struct mapping *m, uint64_t start, uint64_t end) {
         copy(start, end, m->page);
 }
 
-/* A hole of the file: what is not copied there is zero, and stays so. */
+/*
+ * A hole of the file: what is not copied there is zero, and stays so. Where it cannot be known what
+ * was copied, all of it is.
+ */
 static void keep_zero(const struct mapping *m, uint64_t start, uint64_t end) {
     uint64_t entries[ENTRIES];
     uint64_t begin = start;
@@ -67,8 +70,11 @@ static void keep_zero(const struct mapping *m, uint64_t start, uint64_t end) {
         count = count < ENTRIES ? count : ENTRIES;
         ssize_t bytes = (ssize_t)(count * sizeof *entries);
         if (pread(m->pagemap, entries, (size_t)bytes, (off_t)(at / m->page * sizeof *entries)) !=
-            bytes)
+            bytes) {
+            /* Nobody may look at it, after a setuid for example. */
+            copy(begin, end, m->page);
             return;
+        }
         for (uint64_t i = 0; i < count; i++, at += m->page) {
             if (!xm_page_copied(entries[i]))
                 continue;

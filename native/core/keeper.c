@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,18 +18,22 @@
 
 static struct xm_keeper *keeper;
 
-/* Notes which files they are of. 0 or a negative errno. */
+/* Notes which file a descriptor is of. 0 or a negative errno. */
+static int note(struct xm_keeper_descriptor *opened, int number) {
+    struct xm_descriptor_facts facts;
+    int error = xm_inspect(number, &facts);
+    if (error == 0)
+        *opened = (struct xm_keeper_descriptor){number, facts.device, facts.inode};
+    return error;
+}
+
 static int note_opened(struct xm_keeper *k) {
     const int numbers[XM_KEEPER_DESCRIPTORS] = {k->server_bell, k->maps,          k->userfault,
                                                 k->snapshot,    k->space.pagemap, k->space.scratch};
-    for (size_t i = 0; i < XM_KEEPER_DESCRIPTORS; i++) {
-        struct xm_descriptor_facts facts;
-        int error = xm_inspect(numbers[i], &facts);
-        if (error != 0)
-            return error;
-        k->opened[i] = (struct xm_keeper_descriptor){numbers[i], facts.device, facts.inode};
-    }
-    return 0;
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < XM_KEEPER_DESCRIPTORS; i++)
+        error = note(&k->opened[i], numbers[i]);
+    return error;
 }
 
 XM_UNWATCHED static bool is_own(const struct xm_keeper_descriptor *opened) {
@@ -42,7 +47,23 @@ XM_UNWATCHED bool xm_keeper_intact(const struct xm_keeper *k) {
     return intact;
 }
 
+static void close_pair(const struct xm_keeper *k) {
+    for (size_t i = XM_KEEPER_PAIR; i < XM_KEEPER_PAIR + 2; i++) {
+        if (is_own(&k->opened[i]))
+            close(k->opened[i].number);
+    }
+}
+
+static int open_pair(struct xm_keeper *k) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return -errno;
+    int error = note(&k->opened[XM_KEEPER_PAIR], ends[0]);
+    return error == 0 ? note(&k->opened[XM_KEEPER_PAIR + 1], ends[1]) : error;
+}
+
 static void close_own(const struct xm_keeper *k) {
+    close_pair(k);
     for (size_t i = 0; i < XM_KEEPER_DESCRIPTORS; i++) {
         if (is_own(&k->opened[i]))
             close(k->opened[i].number);
@@ -107,6 +128,7 @@ static int start_threads(struct xm_keeper *k) {
 
 static int make(struct xm_keeper *k) {
     k->server_bell = k->maps = k->userfault = k->snapshot = -1;
+    k->opened[XM_KEEPER_PAIR].number = k->opened[XM_KEEPER_PAIR + 1].number = -1;
     k->page = xm_page_size();
     int error = guard(k->guard, sizeof k->guard);
     if (error == 0)
@@ -121,9 +143,12 @@ static int make(struct xm_keeper *k) {
     }
     error = note_opened(k);
     if (error == 0)
+        error = open_pair(k);
+    if (error == 0)
         error = start_threads(k);
     if (error != 0) {
         xm_merge_close(&k->space);
+        close_pair(k);
         close_opened(k);
     }
     return error;
@@ -166,6 +191,7 @@ void xm_keeper_end(void) {
     }
     pthread_join(keeper->server, NULL);
     xm_merge_close(&keeper->space);
+    close_pair(keeper);
     close_opened(keeper);
     munmap(keeper, sizeof *keeper);
     keeper = NULL;
@@ -185,6 +211,22 @@ bool xm_keeper_there(void) {
 
 struct xm_span xm_keeper_memory(void) {
     return (struct xm_span){(uintptr_t)keeper, keeper == NULL ? 0 : sizeof *keeper};
+}
+
+int xm_keeper_take_pair(int ends[2]) {
+    struct xm_keeper_descriptor *pair = &keeper->opened[XM_KEEPER_PAIR];
+    if (!is_own(&pair[0]) || !is_own(&pair[1]))
+        return -EBADF;
+    for (int i = 0; i < 2; i++) {
+        ends[i] = pair[i].number;
+        pair[i].number = -1;
+    }
+    return 0;
+}
+
+int xm_keeper_renew_pair(void) {
+    close_pair(keeper);
+    return open_pair(keeper);
 }
 
 void xm_keeper_find_task(struct xm_keeper_task *task) {
@@ -254,8 +296,8 @@ static int replace(const struct xm_vma *vma, uint64_t spare) {
 }
 
 /* Notes a mapping, so that it is merged. Whether there was room. */
-static struct xm_keeper_range *note(const struct xm_vma *vma, const struct xm_file *file,
-                                    bool watched) {
+static struct xm_keeper_range *note_range(const struct xm_vma *vma, const struct xm_file *file,
+                                          bool watched) {
     if (keeper->range_count == XM_KEEPER_RANGES)
         return NULL;
     struct xm_keeper_range *range = &keeper->ranges[keeper->range_count];
@@ -279,7 +321,7 @@ int xm_keeper_part(const struct xm_vma *vma, const struct xm_file *file) {
         return error;
     if (error == 0)
         error = keeper->watches ? map_watched(vma, file->descriptor, &spare) : -ENOTSUP;
-    struct xm_keeper_range *range = note(vma, file, error == 0);
+    struct xm_keeper_range *range = note_range(vma, file, error == 0);
     if (error == 0 && range != NULL)
         error = replace(vma, spare);
     else

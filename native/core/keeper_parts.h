@@ -50,7 +50,9 @@ struct xm_keeper_descriptor {
     ino_t inode;
 };
 
+/* Of these the threads need all; after them comes the pair for the next fork. */
 #define XM_KEEPER_DESCRIPTORS 6
+#define XM_KEEPER_PAIR XM_KEEPER_DESCRIPTORS
 
 /* All that the threads touch, as struct xm_arena. */
 struct xm_keeper {
@@ -67,8 +69,8 @@ struct xm_keeper {
     int userfault;
     /* See struct xm_merge. */
     int snapshot;
-    /* What they and the work space's were when they were opened. */
-    struct xm_keeper_descriptor opened[XM_KEEPER_DESCRIPTORS];
+    /* What they and the work space's were when they were opened, and a pair of sockets, or -1. */
+    struct xm_keeper_descriptor opened[XM_KEEPER_DESCRIPTORS + 2];
     /* The server ended, since its descriptors were closed. */
     int32_t lost;
     /* Whether first stores can be watched: the userfaultfd is a full one. */

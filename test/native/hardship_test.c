@@ -146,6 +146,8 @@ static void fork_with_taken_descriptors(void) {
     memory = map_private(BYTES);
     memset(memory, 1, BYTES);
     move(&service, agent, &listener, memory, BYTES);
+    /* The agent has closed what it sent when it answers again. */
+    service_ask(&service, XM_CODE_REPORT, 0, 0, XM_BYTES_REPORT, XM_CODE_HOLDINGS);
     uint64_t taken = take_descriptors(before);
     CHECK(taken != 0);
     check_forks_of(NULL, taken);
@@ -184,6 +186,62 @@ static void a_process_may_close_all_descriptors_and_fork(void) {
     in_child(fork_with_closed_descriptors);
 }
 
+/* The child must have its copies before the parent goes on, also of what was never stored to. */
+static void check_that_the_parent_waits(void) {
+    int pipes[2];
+    char word;
+    for (int i = 0; i < 20; i++) {
+        memset(memory, 1, BYTES / 2);
+        CHECK_EQUAL(madvise(memory + BYTES / 2, BYTES / 2, MADV_REMOVE), 0);
+        CHECK_EQUAL(pipe(pipes), 0);
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            CHECK_EQUAL(read(pipes[0], &word, 1), 1);
+            for (size_t at = 0; at < BYTES; at += PAGE)
+                CHECK_EQUAL(memory[at], at < BYTES / 2 ? 1 : 0);
+            _exit(0);
+        }
+        memset(memory, 2, BYTES);
+        CHECK_EQUAL(write(pipes[1], "", 1), 1);
+        await_exit(child);
+        CHECK_EQUAL(shared_bytes(memory, BYTES), BYTES);
+        close(pipes[0]);
+        close(pipes[1]);
+    }
+}
+
+static void fork_as_another_user(void) {
+    struct xm_agent *agent = begin();
+    CHECK_EQUAL(chown(service.directory, 65534, 65534), 0);
+    CHECK_EQUAL(setgid(65534), 0);
+    CHECK_EQUAL(setuid(65534), 0);
+    CHECK_EQUAL(open("/proc/self/pagemap", O_RDONLY), -1);
+    check_that_the_parent_waits();
+    end(agent);
+}
+
+static void a_child_has_its_copies_after_a_setuid(void) {
+    in_child(fork_as_another_user);
+}
+
+static void fork_without_descriptors(void) {
+    struct xm_agent *agent = begin();
+    /* For the pipe, and for a look at the mappings. */
+    int spare[3] = {dup(0), dup(0), dup(0)};
+    while (open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0) {
+    }
+    CHECK_EQUAL(errno, EMFILE);
+    for (int i = 0; i < 3; i++)
+        close(spare[i]);
+    check_that_the_parent_waits();
+    end(agent);
+}
+
+static void a_child_has_its_copies_where_no_descriptor_is_left(void) {
+    in_child(fork_without_descriptors);
+}
+
 int main(void) {
     start_watchdog();
     if (geteuid() == 0)
@@ -191,5 +249,8 @@ int main(void) {
     RUN(memory_may_be_locked_while_its_process_forks);
     RUN(files_that_got_the_numbers_of_descriptors_are_left_alone);
     RUN(a_process_may_close_all_descriptors_and_fork);
+    if (geteuid() == 0)
+        RUN(a_child_has_its_copies_after_a_setuid);
+    RUN(a_child_has_its_copies_where_no_descriptor_is_left);
     return 0;
 }
