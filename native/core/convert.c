@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "exits.h"
 #include "memory.h"
 #include "thread.h"
 #include "waiters.h"
@@ -59,6 +60,9 @@ static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *sc
                                              .into_offset = c->into_offset + at,
                                              .protect = protect_page,
                                              .context = &userfault};
+    struct xm_exit exits[XM_CHUNK_BYTES / XM_LEAST_STACK_BYTES + 1];
+    size_t exit_count =
+        xm_exits_note(address, address + length, exits, sizeof exits / sizeof *exits);
     uint64_t before = xm_signals_block();
     int error = xm_userfault_protect(userfault, address, length, true);
     if (error == 0)
@@ -79,6 +83,7 @@ static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *sc
     if (error != 0)
         xm_waiters_give_back(&waiting);
     xm_signals_restore(before);
+    xm_exits_tell(exits, exit_count);
     return error;
 }
 

@@ -241,6 +241,7 @@ void xm_keeper_begin(void) {
     keeper->merged = 0;
     keeper->forks++;
     xm_keeper_find_task(&keeper->forker_task);
+    keeper->exit_count = xm_exits_note(0, UINT64_MAX, keeper->exits, XM_KEEPER_EXITS);
     xm_keeper_enter(keeper, XM_KEEPER_FORKING);
 }
 
@@ -344,4 +345,5 @@ void xm_keeper_merge(void) {
     xm_keeper_enter(keeper, XM_KEEPER_MERGING);
     while (__atomic_load_n(&keeper->merged, __ATOMIC_ACQUIRE) == 0)
         (void)xm_futex_wait(&keeper->merged, 0, -1);
+    xm_exits_tell(keeper->exits, keeper->exit_count);
 }

@@ -5,12 +5,15 @@
 
 #include <pthread.h>
 
+#include "exits.h"
 #include "keeper.h"
 #include "merge.h"
 
 #define XM_KEEPER_STACK_BYTES (2 * 1024 * 1024)
 /* As many as a process may have mappings, by default. */
 #define XM_KEEPER_RANGES 65536
+/* As many threads as may end during a fork, and be noted. */
+#define XM_KEEPER_EXITS 65536
 
 enum xm_keeper_phase {
     /* There is no fork. The joiner comes back to this when all is merged. */
@@ -94,6 +97,8 @@ struct xm_keeper {
     char base[XM_LARGEST_PAGE];
     struct xm_merge_space space;
     char maps_buffer[4096];
+    size_t exit_count;
+    struct xm_exit exits[XM_KEEPER_EXITS];
     size_t range_count;
     struct xm_keeper_range ranges[XM_KEEPER_RANGES];
 };
