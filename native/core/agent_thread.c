@@ -69,7 +69,8 @@ static int await_message(struct xm_agent *agent) {
             return -errno;
         if (ready <= 0)
             continue;
-        if (watched[0].revents != 0)
+        /* What the program has closed is always ready. */
+        if (watched[0].revents != 0 || (watched[1].revents & POLLNVAL) != 0)
             return -ECANCELED;
         /* Before errands, which have no use for a connection that has just ended. */
         if (watched[2].revents != 0)
@@ -237,7 +238,8 @@ static bool wait_to_retry(const struct xm_agent *agent, int backoff_ms) {
     /* What was rung for is this very try, and the errands that follow it. */
     if (error == 0 && read(agent->errands, &rung, sizeof rung) < 0)
         error = -errno;
-    return error != -ECANCELED;
+    /* A descriptor that the program has closed is always ready. */
+    return error != -ECANCELED && error != -EBADF;
 }
 
 void *xm_agent_main(void *argument) {

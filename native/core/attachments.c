@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "pager.h"
 #include "still_mapped.h"
+#include "strays.h"
 
 static struct xm_span_index index_by_address;
 
@@ -42,6 +43,46 @@ static void drop(struct xm_attachment *attachment) {
         free(attachment);
 }
 
+/* The end of one that is not mapped where it was; it may be elsewhere. */
+static void depart(struct xm_attachment *attachment) {
+    if (!attachment->owner->program || attachment->grant == NULL) {
+        forget(attachment);
+        drop(attachment);
+        return;
+    }
+    attachment->mapped = false;
+    xm_link_remove(&attachment->in_notes);
+    xm_span_remove(&index_by_address, &attachment->span);
+    xm_stray_keep(attachment);
+}
+
+static int unmap_part(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                      void *unmapped) {
+    (void)attachment;
+    /* Inside the lock, so that a revocation is over when it says so. */
+    if (munmap(at(address), length) != 0)
+        return -errno;
+    *(uint64_t *)unmapped += length;
+    return 0;
+}
+
+static int each_part(const struct xm_attachment *attachment, enum xm_unreadable unreadable,
+                     xm_part_function function, void *context) {
+    if (attachment->owner->program)
+        return xm_still_mapped(attachment, unreadable, function, context);
+    return function(attachment, attachment->span.address, attachment->span.length, context);
+}
+
+/* Unmaps a part of an attachment, of which the rest stays. */
+static void shorten(struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                    struct xm_span rest) {
+    uint64_t unmapped = 0;
+    attachment->span = (struct xm_span){address, length};
+    if (length != 0)
+        (void)each_part(attachment, XM_UNREADABLE_FAILS, unmap_part, &unmapped);
+    attachment->span = rest;
+}
+
 /*
  * What was free to be mapped has been unmapped by the program if attachments are noted there, which
  * counts as a detach. Of one that was unmapped in part the longer rest stays attached.
@@ -52,19 +93,13 @@ static void forget_unmapped(uint64_t address, uint64_t length) {
         uint64_t end = span->address + span->length;
         uint64_t below = span->address < address ? address - span->address : 0;
         uint64_t above = end > address + length ? end - (address + length) : 0;
-        if (below == 0 && above == 0) {
-            forget((struct xm_attachment *)span);
-            drop((struct xm_attachment *)span);
-        } else if (below >= above) {
-            if (above != 0)
-                munmap(at(address + length), above);
-            span->length = below;
-        } else {
-            if (below != 0)
-                munmap(at(span->address), below);
-            span->address = address + length;
-            span->length = above;
-        }
+        struct xm_attachment *attachment = (struct xm_attachment *)span;
+        if (below == 0 && above == 0)
+            depart(attachment);
+        else if (below >= above)
+            shorten(attachment, address + length, above, (struct xm_span){span->address, below});
+        else
+            shorten(attachment, span->address, below, (struct xm_span){address + length, above});
     }
 }
 
@@ -160,6 +195,7 @@ static int carry_out(const struct xm_attach_request *request, const struct xm_pl
     xm_link_append(&grant->attachments, &made->in_grant);
     xm_link_append(&request->owner->attachments, &made->in_owner);
     xm_span_insert(&index_by_address, &made->span);
+    xm_strays_sweep();
     *attachment = made;
     return 0;
 }
@@ -227,25 +263,9 @@ struct xm_attachment *xm_owner_attachment(const struct xm_owner *owner, uint64_t
     return attachment;
 }
 
-static int unmap_part(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
-                      void *context) {
-    (void)attachment;
-    (void)context;
-    /* It fails for a bad range only; inside the lock, so that a revocation is over when it says so.
-     */
-    return munmap(at(address), length) == 0 ? 0 : -errno;
-}
-
-static int each_part(const struct xm_attachment *attachment, xm_part_function function,
-                     void *context) {
-    if (attachment->owner->program)
-        return xm_still_mapped(attachment, function, context);
-    return function(attachment, attachment->span.address, attachment->span.length, context);
-}
-
 int xm_attachment_parts(const struct xm_attachment *attachment, xm_part_function function,
                         void *context) {
-    return each_part(attachment, function, context);
+    return each_part(attachment, XM_UNREADABLE_ALL, function, context);
 }
 
 bool xm_attachments_touch(uint64_t address, uint64_t length) {
@@ -253,23 +273,38 @@ bool xm_attachments_touch(uint64_t address, uint64_t length) {
 }
 
 static void unmap(struct xm_attachment *attachment) {
+    uint64_t unmapped = 0;
     if (!attachment->mapped)
         return;
-    (void)each_part(attachment, unmap_part, NULL);
+    (void)each_part(attachment, XM_UNREADABLE_FAILS, unmap_part, &unmapped);
     wake_paged(attachment);
     forget(attachment);
 }
 
-bool xm_owner_detach(struct xm_owner *owner, uint64_t address) {
+/* Ends one of a program's. 0, or a negative errno and it is still there. */
+static int detach(struct xm_attachment *attachment) {
+    uint64_t unmapped = 0;
+    int error = each_part(attachment, XM_UNREADABLE_FAILS, unmap_part, &unmapped);
+    if (error != 0)
+        return error;
+    wake_paged(attachment);
+    if (unmapped == attachment->span.length) {
+        forget(attachment);
+        drop(attachment);
+    } else {
+        depart(attachment);
+        xm_strays_sweep();
+    }
+    return 0;
+}
+
+int xm_owner_detach(struct xm_owner *owner, uint64_t address) {
     xm_lock();
     struct xm_attachment *attachment = find(address);
     bool found = attachment != NULL && attachment->owner == owner;
-    if (found) {
-        unmap(attachment);
-        drop(attachment);
-    }
+    int error = found ? detach(attachment) : -ENOENT;
     xm_unlock();
-    return found;
+    return error;
 }
 
 void xm_owner_detach_all(struct xm_owner *owner, const void *agent, uint64_t apid) {
@@ -278,10 +313,9 @@ void xm_owner_detach_all(struct xm_owner *owner, const void *agent, uint64_t api
     for (struct xm_link *link = owner->attachments.next; link != &owner->attachments; link = next) {
         struct xm_attachment *attachment = XM_MEMBER(link, struct xm_attachment, in_owner);
         next = link->next;
-        if (attachment->agent != agent || attachment->apid != apid)
-            continue;
-        unmap(attachment);
-        drop(attachment);
+        /* What cannot be unmapped now stays to be detached. */
+        if (attachment->agent == agent && attachment->apid == apid)
+            (void)detach(attachment);
     }
     xm_unlock();
 }
@@ -296,9 +330,8 @@ void xm_attachment_free(struct xm_attachment *attachment) {
     free(attachment);
 }
 
-/* Maps what a style shows over a part, or at least takes the access away. */
-static int cover(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
-                 void *context) {
+int xm_attachment_cover(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                        void *context) {
     const struct xm_none *none = context;
     /* Of what the program moved, it may lie anywhere. */
     off_t offset = address < attachment->origin ? 0 : (off_t)(address - attachment->origin);
@@ -312,57 +345,17 @@ static int cover(const struct xm_attachment *attachment, uint64_t address, uint6
     return mprotect(at(address), length, PROT_NONE) == 0 ? 0 : error;
 }
 
-/* The attachment of a permit whose memory a mapping outside of all attachments shows, or NULL. */
-static const struct xm_attachment *stray_of(const struct xm_grant *grant,
-                                            const struct xm_vma *vma) {
-    if (!vma->shared || xm_file_find(vma->device, vma->inode) != NULL ||
-        xm_span_overlap(&index_by_address, vma->start, vma->end - vma->start) != NULL)
-        return NULL;
-    for (const struct xm_link *link = grant->attachments.next; link != &grant->attachments;
-         link = link->next) {
-        const struct xm_attachment *attachment =
-            XM_MEMBER(link, const struct xm_attachment, in_grant);
-        if (attachment->owner->program && xm_shows_attachment(attachment, vma))
-            return attachment;
-    }
-    return NULL;
-}
-
-int xm_attachments_cover_strays(const struct xm_grant *grant) {
-    char buffer[4096];
-    struct xm_maps maps;
-    struct xm_vma vma;
-    struct xm_none none = {.descriptor = -1};
-    int error = 0;
-    int found = xm_maps_open(&maps, buffer, sizeof buffer);
-    if (found < 0)
-        return 0;
-    while ((found = xm_maps_next(&maps, &vma)) > 0) {
-        const struct xm_attachment *attachment = stray_of(grant, &vma);
-        if (attachment == NULL)
-            continue;
-        if (none.descriptor < 0)
-            (void)xm_none_open(&none);
-        int failed = cover(attachment, vma.start, vma.end - vma.start, &none);
-        error = error == 0 ? failed : error;
-    }
-    xm_maps_close(&maps);
-    if (none.descriptor >= 0)
-        xm_none_close(&none);
-    return error;
-}
-
 /* Covers what is mapped of an attachment. 0 or a negative errno. */
 static int cover_all(struct xm_attachment *attachment) {
     struct xm_none none;
     if (attachment->style == XM_REVOKED_ZERO)
-        return each_part(attachment, cover, NULL);
+        return each_part(attachment, XM_UNREADABLE_ALL, xm_attachment_cover, NULL);
     /* Without a descriptor the mappings fail, and only the access is taken away. */
     if (xm_none_open(&none) != 0) {
         none.descriptor = -1;
-        return each_part(attachment, cover, &none);
+        return each_part(attachment, XM_UNREADABLE_ALL, xm_attachment_cover, &none);
     }
-    int error = each_part(attachment, cover, &none);
+    int error = each_part(attachment, XM_UNREADABLE_ALL, xm_attachment_cover, &none);
     attachment->piece_count = 1;
     attachment->pieces[0] =
         (struct xm_mapped_piece){.offset = attachment->span.address - attachment->origin,
@@ -425,7 +418,7 @@ struct xm_attachment *xm_grant_attachment(const void *agent, uint64_t apid,
         for (struct xm_link *link = grant->attachments.next;
              found == NULL && link != &grant->attachments; link = link->next) {
             struct xm_attachment *attachment = XM_MEMBER(link, struct xm_attachment, in_grant);
-            if (attachment->owner == owner)
+            if (attachment->owner == owner && attachment->mapped)
                 found = attachment;
         }
     }
@@ -462,5 +455,6 @@ void xm_attachments_forget(void) {
         drop(attachment);
     }
     index_by_address.count = 0;
+    xm_strays_forget();
     xm_still_mapped_forget();
 }

@@ -27,9 +27,18 @@ struct xm_file *xm_file_find(dev_t device, ino_t inode) {
     return NULL;
 }
 
+bool xm_file_is_open(const struct xm_file *file) {
+    return xm_descriptor_is(file->descriptor, file->device, file->inode);
+}
+
+static void close_file(const struct xm_file *file) {
+    if (xm_file_is_open(file))
+        close(file->descriptor);
+}
+
 static void discard(struct xm_file *file) {
     xm_link_remove(&file->link);
-    close(file->descriptor);
+    close_file(file);
     free(file);
 }
 
@@ -219,7 +228,7 @@ void xm_files_unpin(void) {
 
 void xm_files_forget(void) {
     for (struct xm_link *link = files.next; link != &files; link = link->next)
-        close(XM_MEMBER(link, struct xm_file, link)->descriptor);
+        close_file(XM_MEMBER(link, struct xm_file, link));
     xm_link_init(&files);
     xm_regions_forget();
 }

@@ -82,6 +82,8 @@ void xm_regions_moved(uint64_t address, uint64_t length);
  */
 int xm_backing_of(uint64_t address, uint64_t length, int descriptors[2], uint64_t *file_offset);
 
+/* Whether its descriptor is still there: a program may have closed what it did not open. */
+bool xm_file_is_open(const struct xm_file *file);
 /* The memfd of that identity, or NULL. The state lock is held. */
 struct xm_file *xm_file_find(dev_t device, ino_t inode);
 /* Whether there are any. The state lock is held. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "exits.h"
 #include "memory.h"
 #include "thread.h"
 #include "waiters.h"
@@ -53,10 +54,19 @@ static int protect_page(const void *userfault, uint64_t page, bool protect) {
 static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *scratch,
                       int userfault, uint64_t at, uint64_t length) {
     uint64_t address = c->address + at;
+    const struct xm_waiters_range waiting = {.address = address,
+                                             .length = length,
+                                             .into = c->into,
+                                             .into_offset = c->into_offset + at,
+                                             .protect = protect_page,
+                                             .context = &userfault};
+    struct xm_exit exits[XM_CHUNK_BYTES / XM_LEAST_STACK_BYTES + 1];
+    size_t exit_count =
+        xm_exits_note(address, address + length, exits, sizeof exits / sizeof *exits);
     uint64_t before = xm_signals_block();
     int error = xm_userfault_protect(userfault, address, length, true);
     if (error == 0)
-        error = xm_waiters_rouse(address, length, protect_page, NULL, &userfault);
+        error = xm_waiters_take_along(&waiting);
     if (error == 0 && c->from >= 0)
         error = copy_data(c, scratch, at, length);
     else if (error == 0)
@@ -70,7 +80,10 @@ static int move_chunk(const struct xm_conversion *c, const struct xm_scratch *sc
     if (error != 0)
         (void)xm_userfault_protect(userfault, address, length, false);
     (void)xm_userfault_wake(userfault, address, length);
+    if (error != 0)
+        xm_waiters_give_back(&waiting);
     xm_signals_restore(before);
+    xm_exits_tell(exits, exit_count);
     return error;
 }
 

@@ -222,8 +222,12 @@ uint64_t xm_extents_gap(const struct xm_extents *extents, uint64_t offset, uint6
 }
 
 void xm_extents_clear(struct xm_extents *extents) {
-    for (size_t i = 0; i < extents->source_count; i++)
-        close(extents->sources[i].descriptor);
+    for (size_t i = 0; i < extents->source_count; i++) {
+        const struct xm_source *source = &extents->sources[i];
+        /* The program may have closed it and got the number for its own. */
+        if (xm_descriptor_is(source->descriptor, source->device, source->inode))
+            close(source->descriptor);
+    }
     free(extents->sources);
     free(extents->items);
     *extents = (struct xm_extents){0};

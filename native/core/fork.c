@@ -32,6 +32,8 @@ static struct {
     int cancel_state;
     /* Some memory was moved. */
     bool moved;
+    /* The keeper was told, and merges in the end. */
+    bool kept;
     /* Some of it could not be mapped privately, so that the child does not get it. */
     bool withheld;
     /* The parent's end and the child's, which it closes when it has its copies; or -1. */
@@ -53,33 +55,37 @@ static bool within_own_fork(void) {
 }
 
 static int open_maps(struct xm_maps *maps) {
-    int error = xm_keeper_there() ? xm_keeper_maps(maps, current.maps, sizeof current.maps)
-                                  : xm_maps_open(maps, current.maps, sizeof current.maps);
+    int error = current.kept ? xm_keeper_maps(maps, current.maps, sizeof current.maps)
+                             : xm_maps_open(maps, current.maps, sizeof current.maps);
     maps->fresh = true;
     return error;
 }
 
 static void close_maps(struct xm_maps *maps) {
-    if (!xm_keeper_there())
+    if (!current.kept)
         xm_maps_close(maps);
 }
 
-/*
- * Maps moved memory privately. A child that cannot have its own gets none: it would write to its
- * parent's.
- */
-static void part(const struct xm_vma *vma, const struct xm_file *file) {
-    uint64_t length = vma->end - vma->start;
-    int error = xm_keeper_there() ? xm_keeper_part(vma, file) : -ENOTSUP;
+/* 0 or a negative errno. */
+static int map_privately(const struct xm_vma *vma, const struct xm_file *file) {
+    /* What the program has closed may be a file of its own by now. */
+    if (!xm_file_is_open(file))
+        return -EBADF;
+    int error = current.kept ? xm_keeper_part(vma, file) : -ENOTSUP;
     /* Armed memory stays shared until the child maps it; what was replaced is none of ours. */
     if (error == 0 || error == -EBUSY || error == -ENOENT)
-        return;
-    if (syscall(SYS_mmap, vma->start, length, vma->protection,
-                MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file->descriptor,
-                (off_t)vma->file_offset) != -1)
-        return;
-    bool withheld = madvise((void *)(uintptr_t)vma->start, length, MADV_DONTFORK) == 0;
-    current.withheld = current.withheld || withheld;
+        return 0;
+    long mapped =
+        syscall(SYS_mmap, vma->start, vma->end - vma->start, vma->protection,
+                MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file->descriptor, (off_t)vma->file_offset);
+    return mapped == -1 ? -errno : 0;
+}
+
+/* A child that cannot have moved memory for its own gets none: it would write to its parent's. */
+static void part(const struct xm_vma *vma, const struct xm_file *file) {
+    if (map_privately(vma, file) != 0 &&
+        madvise((void *)(uintptr_t)vma->start, vma->end - vma->start, MADV_DONTFORK) == 0)
+        current.withheld = true;
 }
 
 /* Calls a function for each shared mapping of moved memory. Attachments are none: no child has
@@ -96,6 +102,16 @@ static void each_moved(void (*function)(const struct xm_vma *vma, const struct x
             function(&vma, file);
     }
     close_maps(&maps);
+}
+
+/* Without them the parent cannot wait, and pages of the child may show what it stores next. */
+static void open_ends(void) {
+    int ends[2];
+    bool had = current.kept && xm_keeper_take_pair(ends) == 0;
+    if (!had && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return;
+    current.parent_end = ends[0];
+    current.child_end = ends[1];
 }
 
 static void before_fork(void) {
@@ -117,13 +133,9 @@ static void before_fork(void) {
     current.parent_end = current.child_end = -1;
     if (!current.moved)
         return;
-    int ends[2];
-    /* Without it the parent cannot wait, and pages of the child may show what it stores next. */
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0) {
-        current.parent_end = ends[0];
-        current.child_end = ends[1];
-    }
-    if (xm_keeper_there())
+    current.kept = xm_keeper_there();
+    open_ends();
+    if (current.kept)
         xm_keeper_begin();
     each_moved(part);
 }
@@ -158,15 +170,18 @@ static void after_fork_in_parent(void) {
         return;
     if (current.withheld)
         each_moved(give_again);
-    bool kept = current.moved && xm_keeper_there();
+    bool kept = current.moved && current.kept;
     if (kept)
         xm_keeper_await_child();
     /* Other threads may go on with all but conversions. */
     xm_unlock();
     if (current.moved) {
         await_child();
-        if (kept)
+        if (kept) {
             xm_keeper_merge();
+            /* If there is no room now, the next fork tries again. */
+            (void)xm_keeper_renew_pair();
+        }
         xm_lock();
         xm_files_unpin();
         xm_unlock();
@@ -191,6 +206,7 @@ static void after_fork_in_child(void) {
         (void)send(current.child_end, "", 1, MSG_NOSIGNAL);
     close_end(&current.child_end);
     current.moved = false;
+    current.kept = false;
     if (--current.depth != 0)
         return;
     int cancel_state = current.cancel_state;

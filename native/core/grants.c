@@ -7,6 +7,7 @@
 
 #include "lock.h"
 #include "pager.h"
+#include "strays.h"
 
 struct xm_grants xm_grants;
 
@@ -121,13 +122,18 @@ static bool has_program(const struct xm_grant *grant) {
 /* Replaces the attachments of a permit but those to be kept. The first error, or 0. */
 static int replace_all(struct xm_grant *grant, uint32_t reason) {
     bool strays = reason != XM_REASON_OWNER_EXIT && has_program(grant);
-    int error = strays ? xm_attachments_cover_strays(grant) : 0;
+    int error = strays ? xm_strays_cover(grant) : 0;
     struct xm_link *next;
     for (struct xm_link *link = grant->attachments.next; link != &grant->attachments; link = next) {
         next = link->next;
         struct xm_attachment *attachment = XM_MEMBER(link, struct xm_attachment, in_grant);
-        if (reason == XM_REASON_OWNER_EXIT && attachment->keep_on_owner_exit)
+        if (reason == XM_REASON_OWNER_EXIT &&
+            (attachment->keep_on_owner_exit || !attachment->mapped))
             continue;
+        if (!attachment->mapped) {
+            xm_stray_drop(attachment);
+            continue;
+        }
         int failed = xm_attachment_replace(attachment, reason);
         error = error == 0 ? failed : error;
     }

@@ -30,11 +30,15 @@ size_t xm_grants_after(const void *agent, uint64_t apid);
 
 /* Replaces a mapping by what its style says and takes it off its permit. 0 or a negative errno. */
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason);
-/* Takes away what a program moved out of its attachments of a permit. 0 or a negative errno. */
-int xm_attachments_cover_strays(const struct xm_grant *grant);
 /* Calls a function for each part of an attachment that is mapped, as far as can be told. */
 int xm_attachment_parts(const struct xm_attachment *attachment, xm_part_function function,
                         void *context);
+/*
+ * Maps what a style shows over a part, or at least takes the access away. An xm_part_function,
+ * whose context is a struct xm_none; NULL for zero pages.
+ */
+int xm_attachment_cover(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                        void *none);
 /* Drops all attachments without touching memory. */
 void xm_attachments_forget(void);
 

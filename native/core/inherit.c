@@ -58,7 +58,10 @@ static void fill(const struct mapping *m, uint64_t start, uint64_t end) {
         copy(start, end, m->page);
 }
 
-/* A hole of the file: what is not copied there is zero, and stays so. */
+/*
+ * A hole of the file: what is not copied there is zero, and stays so. Where it cannot be known what
+ * was copied, all of it is.
+ */
 static void keep_zero(const struct mapping *m, uint64_t start, uint64_t end) {
     uint64_t entries[ENTRIES];
     uint64_t begin = start;
@@ -67,8 +70,11 @@ static void keep_zero(const struct mapping *m, uint64_t start, uint64_t end) {
         count = count < ENTRIES ? count : ENTRIES;
         ssize_t bytes = (ssize_t)(count * sizeof *entries);
         if (pread(m->pagemap, entries, (size_t)bytes, (off_t)(at / m->page * sizeof *entries)) !=
-            bytes)
+            bytes) {
+            /* Nobody may look at it, after a setuid for example. */
+            copy(begin, end, m->page);
             return;
+        }
         for (uint64_t i = 0; i < count; i++, at += m->page) {
             if (!xm_page_copied(entries[i]))
                 continue;
@@ -123,7 +129,8 @@ static void copy_mapping(const struct mapping *m, bool all, uint64_t frame) {
 /* Not all of a fork's snapshot: a page that nobody wrote since is the parent's, until one does. */
 static void make_private(const struct xm_vma *vma, const struct xm_file *file) {
     void *start = (void *)(uintptr_t)vma->start;
-    if (mmap(start, vma->end - vma->start, vma->protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
+    if (!xm_file_is_open(file) ||
+        mmap(start, vma->end - vma->start, vma->protection, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED,
              file->descriptor, (off_t)vma->file_offset) == MAP_FAILED)
         (void)mprotect(start, vma->end - vma->start, PROT_NONE);
 }

@@ -34,10 +34,18 @@ int xm_keeper_start(void);
 void xm_keeper_end(void);
 /* In a forked child: they are not there. */
 void xm_keeper_forget(void);
-/* Whether they are there. */
+/* Whether they are there, and have all their descriptors. */
 bool xm_keeper_there(void);
 /* Their own memory, which must not be moved; of length 0 if they are not there. */
 struct xm_span xm_keeper_memory(void);
+
+/*
+ * Connected sockets, which were kept since a process that forks may have no descriptor left to
+ * open. They are the caller's then. 0 or a negative errno.
+ */
+int xm_keeper_take_pair(int ends[2]);
+/* Opens a pair for the next fork. 0 or a negative errno. */
+int xm_keeper_renew_pair(void);
 
 /* The calling thread is about to fork: what is parted from now on is merged again in the end. */
 void xm_keeper_begin(void);

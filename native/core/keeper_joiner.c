@@ -5,6 +5,7 @@
 
 #include "futex.h"
 #include "maps.h"
+#include "memory.h"
 #include "waiters.h"
 
 /* Passes over all mappings, which may change meanwhile. */
@@ -72,7 +73,7 @@ static bool merge_pass(struct xm_keeper *k) {
         return false;
     while (xm_maps_next(&maps, &vma) > 0) {
         const struct xm_keeper_range *range = vma.shared ? NULL : find_file(k, &vma, &hint);
-        if (range != NULL)
+        if (range != NULL && xm_descriptor_is(range->descriptor, range->device, range->inode))
             found = merge_mapping(k, &vma, range->descriptor, hint) || found;
     }
     return found;
@@ -87,7 +88,7 @@ static bool was_parted(const void *context, uint64_t page) {
 }
 
 static void merge_all(struct xm_keeper *k) {
-    for (int pass = 0; pass < MOST_PASSES && merge_pass(k);)
+    for (int pass = 0; pass < MOST_PASSES && xm_keeper_intact(k) && merge_pass(k);)
         pass++;
     /* Whoever waits for a page that is not there any more. */
     for (size_t i = 0; i < k->range_count; i++)
@@ -97,28 +98,28 @@ static void merge_all(struct xm_keeper *k) {
     xm_waiters_wake(was_parted, k);
     k->range_count = 0;
     /* The snapshot is empty again. */
-    if (ftruncate(k->snapshot, 0) != 0 || ftruncate(k->snapshot, INT64_MAX) != 0)
+    if (xm_keeper_intact(k) &&
+        (ftruncate(k->snapshot, 0) != 0 || ftruncate(k->snapshot, INT64_MAX) != 0))
         k->watches = false;
 }
 
 void *xm_keeper_joiner(void *argument) {
     struct xm_keeper *k = argument;
-    uint64_t rung;
     pthread_setname_np(pthread_self(), "xpmem-joiner");
     xm_keeper_find_task(&k->joiner_task);
     for (;;) {
-        if (read(k->joiner_bell, &rung, sizeof rung) < 0)
-            continue;
         int32_t phase = __atomic_load_n(&k->phase, __ATOMIC_SEQ_CST);
         if (phase == XM_KEEPER_ENDING)
             return NULL;
-        if (phase != XM_KEEPER_MERGING)
+        if (phase != XM_KEEPER_MERGING) {
+            (void)xm_futex_wait(&k->phase, phase, -1);
             continue;
+        }
         while (__atomic_load_n(&k->answering, __ATOMIC_SEQ_CST) != 0)
             sched_yield();
         merge_all(k);
         /* Before the next fork can begin. */
-        xm_keeper_enter(k, XM_KEEPER_IDLE, k->server_bell);
+        xm_keeper_enter(k, XM_KEEPER_IDLE);
         __atomic_store_n(&k->merged, 1, __ATOMIC_RELEASE);
         (void)xm_futex_wake(&k->merged, 1);
     }

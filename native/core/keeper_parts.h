@@ -5,12 +5,15 @@
 
 #include <pthread.h>
 
+#include "exits.h"
 #include "keeper.h"
 #include "merge.h"
 
 #define XM_KEEPER_STACK_BYTES (2 * 1024 * 1024)
 /* As many as a process may have mappings, by default. */
 #define XM_KEEPER_RANGES 65536
+/* As many threads as may end during a fork, and be noted. */
+#define XM_KEEPER_EXITS 65536
 
 enum xm_keeper_phase {
     /* There is no fork. The joiner comes back to this when all is merged. */
@@ -43,6 +46,17 @@ struct xm_keeper_task {
     char wchan[64];
 };
 
+/* A descriptor, and the file that it must be of. */
+struct xm_keeper_descriptor {
+    int number;
+    dev_t device;
+    ino_t inode;
+};
+
+/* Of these the threads need all; after them comes the pair for the next fork. */
+#define XM_KEEPER_DESCRIPTORS 6
+#define XM_KEEPER_PAIR XM_KEEPER_DESCRIPTORS
+
 /* All that the threads touch, as struct xm_arena. */
 struct xm_keeper {
     /* Left without access, so that a stack overflow is a fault. */
@@ -52,16 +66,19 @@ struct xm_keeper {
     char joiner_stack[XM_KEEPER_STACK_BYTES] __attribute__((aligned(16)));
     pthread_t server;
     pthread_t joiner;
-    /* Eventfds that are readable when the phase is another. */
+    /* An eventfd that is readable when the server must look at the phase. */
     int server_bell;
-    int joiner_bell;
     int maps;
     int userfault;
     /* See struct xm_merge. */
     int snapshot;
+    /* What they and the work space's were when they were opened, and a pair of sockets, or -1. */
+    struct xm_keeper_descriptor opened[XM_KEEPER_DESCRIPTORS + 2];
+    /* The server ended, since its descriptors were closed. */
+    int32_t lost;
     /* Whether first stores can be watched: the userfaultfd is a full one. */
     bool watches;
-    /* enum xm_keeper_phase. */
+    /* enum xm_keeper_phase; a futex that the joiner waits at. */
     int32_t phase;
     /* The server answers a fault. */
     int32_t answering;
@@ -80,6 +97,8 @@ struct xm_keeper {
     char base[XM_LARGEST_PAGE];
     struct xm_merge_space space;
     char maps_buffer[4096];
+    size_t exit_count;
+    struct xm_exit exits[XM_KEEPER_EXITS];
     size_t range_count;
     struct xm_keeper_range ranges[XM_KEEPER_RANGES];
 };
@@ -96,7 +115,9 @@ void *xm_keeper_server(void *keeper);
 void *xm_keeper_joiner(void *keeper);
 /* Notes the calling thread. */
 void xm_keeper_find_task(struct xm_keeper_task *task);
-/* Enters a phase and rings a bell. */
-void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase, int bell);
+/* Enters a phase and tells the threads. */
+void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase);
+/* Whether all descriptors are still the keeper's: a program may close what it did not open. */
+bool xm_keeper_intact(const struct xm_keeper *keeper);
 
 #endif

@@ -10,6 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "memory.h"
+
+/* Linux 5.18, before faults of memfds could be watched. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 /*
  * How long stores of other threads wait at the most, in waits of 1 ms. A fork that is held up for
  * longer, by a child under a debugger for example, does not hold up the rest of its process.
@@ -49,7 +56,8 @@ XM_UNWATCHED static void copy_page(struct xm_keeper *k, const struct xm_keeper_r
     char *base = k->base;
     uint64_t offset = range->file_offset + (address - range->start);
     long page = (long)k->page;
-    if (syscall(SYS_pread64, range->descriptor, base, page, (off_t)offset) != page ||
+    if (!xm_descriptor_is(range->descriptor, range->device, range->inode) ||
+        syscall(SYS_pread64, range->descriptor, base, page, (off_t)offset) != page ||
         syscall(SYS_pwrite64, k->snapshot, base, page, (off_t)address) != page) {
         erase(k, address);
         give_up(k, address);
@@ -58,11 +66,12 @@ XM_UNWATCHED static void copy_page(struct xm_keeper *k, const struct xm_keeper_r
     /* The kernel may have made a copy already, before it looked for protection; nobody stored to
      * it. A load can make the page of the memfd present again meanwhile. */
     struct uffdio_copy copy;
-    int result;
+    long result;
     do {
-        (void)syscall(SYS_madvise, address, page, MADV_DONTNEED);
         copy = (struct uffdio_copy){.dst = address, .src = (uintptr_t)base, .len = k->page};
-        result = (int)syscall(SYS_ioctl, k->userfault, UFFDIO_COPY, &copy);
+        result = syscall(SYS_madvise, address, page, MADV_DONTNEED_LOCKED);
+        if (result == 0)
+            result = syscall(SYS_ioctl, k->userfault, UFFDIO_COPY, &copy);
     } while (result != 0 && errno == EEXIST);
     /* It is another mapping by now, or the address space is changing: nothing was copied. */
     if (result != 0)
@@ -248,6 +257,10 @@ XM_UNWATCHED void *xm_keeper_server(void *argument) {
         bool ticks = service.holds && !service.all;
         long ready = syscall(SYS_ppoll, watched, 2, ticks ? &tick : NULL, NULL, 0);
         uint64_t rung;
+        if (ready > 0 && !xm_keeper_intact(k)) {
+            __atomic_store_n(&k->lost, 1, __ATOMIC_RELEASE);
+            return NULL;
+        }
         if (ready > 0 && watched[0].revents != 0)
             (void)syscall(SYS_read, k->server_bell, &rung, sizeof rung);
         int32_t phase = __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE);

@@ -40,6 +40,12 @@ int xm_reopen_read_only(int descriptor);
 /* Fills in `facts`. 0 or a negative errno. */
 int xm_inspect(int descriptor, struct xm_descriptor_facts *facts);
 
+/*
+ * Whether a descriptor is open and of that file: a program may close descriptors that it did not
+ * open, and get their numbers for its own. A bare system call.
+ */
+bool xm_descriptor_is(int descriptor, dev_t device, ino_t inode);
+
 /* Whether it is a memfd that nobody can resize. */
 bool xm_memfd_sealed(const struct xm_descriptor_facts *facts);
 

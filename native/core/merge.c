@@ -95,13 +95,22 @@ static bool is_recorded(const void *merge, uint64_t page) {
 }
 
 /* Whoever waits at a copy is not found by a wake any more. Waits at other pages are held. */
-static int rouse(const struct xm_merge *m, const struct chunk *chunk) {
+static struct xm_waiters_range waiting_at(const struct xm_merge *m, const struct chunk *chunk) {
+    return (struct xm_waiters_range){.address = chunk->address,
+                                     .length = chunk->length,
+                                     .into = m->into,
+                                     .into_offset = chunk->into_offset,
+                                     .protect = protect_page,
+                                     .filter = m->snapshot < 0 ? NULL : is_recorded,
+                                     .context = m};
+}
+
+/* Whether some page of a chunk may be a copy. */
+static bool has_copies(const struct xm_merge *m, const struct chunk *chunk) {
     if (m->snapshot < 0)
-        return xm_waiters_rouse(chunk->address, chunk->length, protect_page, NULL, m);
+        return true;
     off_t data = lseek(m->snapshot, (off_t)chunk->address, SEEK_DATA);
-    if (data < 0 || (uint64_t)data >= chunk->address + chunk->length)
-        return 0;
-    return xm_waiters_rouse(chunk->address, chunk->length, protect_page, is_recorded, m);
+    return data >= 0 && (uint64_t)data < chunk->address + chunk->length;
 }
 
 static int read_pagemap(const struct xm_merge_space *space, const struct chunk *chunk,
@@ -202,17 +211,21 @@ static int map_shared(const struct xm_merge *m, const struct chunk *chunk) {
 static int merge_chunk(const struct xm_merge *m, struct xm_merge_space *space,
                        const struct chunk *chunk) {
     bool recorded = m->snapshot >= 0;
+    bool copies = has_copies(m, chunk);
+    const struct xm_waiters_range waiting = waiting_at(m, chunk);
     int error = recorded ? 0 : read_pagemap(space, chunk, space->before);
     uint64_t before = xm_signals_block();
     if (error == 0)
         error = protect(m, chunk->address, chunk->length, true);
-    if (error == 0)
-        error = rouse(m, chunk);
+    if (error == 0 && copies)
+        error = xm_waiters_take_along(&waiting);
     if (error == 0)
         error = recorded ? write_recorded(m, space, chunk) : write_copies(m, space, chunk);
     if (error == 0)
         error = map_shared(m, chunk);
     (void)xm_userfault_wake(m->userfault, chunk->address, chunk->length);
+    if (error != 0 && copies)
+        xm_waiters_give_back(&waiting);
     xm_signals_restore(before);
     return error;
 }

@@ -109,8 +109,11 @@ struct xm_attach_request {
 void xm_owner_open(struct xm_owner *owner, void (*notify)(struct xm_owner *owner));
 /* For a program: as xm_attach, telling the address of what was mapped. */
 int xm_owner_attach(const struct xm_attach_request *request, uint64_t *address);
-/* For a program: unmaps the attachment that an address lies in. Whether there was one. */
-bool xm_owner_detach(struct xm_owner *owner, uint64_t address);
+/*
+ * For a program: unmaps the attachment that an address lies in. 0; -ENOENT if there is none; or
+ * another negative errno if this process's mappings cannot be looked at or changed.
+ */
+int xm_owner_detach(struct xm_owner *owner, uint64_t address);
 /* For a program: unmaps what is attached through a permit. */
 void xm_owner_detach_all(struct xm_owner *owner, const void *agent, uint64_t apid);
 /* Unmaps all its attachments. Their records stay valid until xm_attachment_free. */

@@ -258,5 +258,8 @@ static int detach_other(uintptr_t address) {
 
 int xm_do_detach(void *vaddr) {
     uintptr_t address = (uintptr_t)vaddr;
-    return xm_owner_detach(&owner, address) ? 0 : detach_other(address);
+    int error = xm_owner_detach(&owner, address);
+    if (error == -ENOENT)
+        return detach_other(address);
+    return error == 0 ? 0 : xm_fail(error, "this process's mappings cannot be looked at");
 }

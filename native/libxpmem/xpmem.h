@@ -126,6 +126,7 @@ void *xpmem_attach(struct xpmem_addr addr, size_t size, void *vaddr);
  * Unmaps the attachment that the address lies in, all of it. 0, also where nothing is mapped.
  *
  *   EINVAL  memory that is no attachment
+ *   EMFILE  no descriptor is left to look at what of it is still mapped; it stays
  */
 int xpmem_detach(void *vaddr);
 

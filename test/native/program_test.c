@@ -3,7 +3,10 @@
 #include <setjmp.h>
 #include <signal.h>
 
+#include <sys/resource.h>
+
 #include "../../native/core/memory.h"
+#include "../../native/core/still_mapped.h"
 #include "../../native/core/table.h"
 #include "harness.h"
 
@@ -37,7 +40,8 @@ static void open_permit(uint64_t apid) {
     CHECK_EQUAL(xm_grant_open(agent, &facts), 0);
 }
 
-static char *attach_with(uint64_t apid, const struct xm_row_extent *rows, size_t count) {
+static char *attach_at(char *address, uint64_t apid, const struct xm_row_extent *rows,
+                       size_t count) {
     struct xm_extents extents = {0};
     int given = dup(file);
     CHECK_EQUAL(xm_extents_add(&extents, SEGMENT, XM_EXTENTS_WRITABLE | XM_EXTENTS_BUS, rows, count,
@@ -46,6 +50,7 @@ static char *attach_with(uint64_t apid, const struct xm_row_extent *rows, size_t
     struct xm_attach_request request = {.agent = agent,
                                         .apid = apid,
                                         .length = SEGMENT,
+                                        .address = (uintptr_t)address,
                                         .owner = &owner,
                                         .style = XM_REVOKED_BUS,
                                         .extents = &extents};
@@ -55,9 +60,25 @@ static char *attach_with(uint64_t apid, const struct xm_row_extent *rows, size_t
     return (char *)(uintptr_t)attachment->span.address;
 }
 
+static const struct xm_row_extent whole = {0, SEGMENT, 0, 0, 0};
+
 static char *attach(uint64_t apid) {
-    struct xm_row_extent row = {0, SEGMENT, 0, 0, 0};
-    return attach_with(apid, &row, 1);
+    return attach_at(NULL, apid, &whole, 1);
+}
+
+/* Moves an attachment elsewhere, as programs do. */
+static char *move_away(char *memory) {
+    char *moved =
+        mremap(memory, SEGMENT, SEGMENT, MREMAP_MAYMOVE | MREMAP_FIXED, map_private(SEGMENT));
+    CHECK(moved != MAP_FAILED && moved != memory);
+    CHECK_EQUAL(load(moved + PAGE), 2);
+    return moved;
+}
+
+static size_t count_held(void) {
+    struct xm_row_held rows[8];
+    uint64_t apid = 0;
+    return xm_held(agent, &apid, rows, 8);
 }
 
 /* The program's own memory in place of an attachment's. */
@@ -74,7 +95,7 @@ static void own_memory_in_its_place_is_not_revoked(void) {
     put_own_memory(memory + PAGE, PAGE);
     CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
     CHECK_EQUAL(memory[PAGE], 77);
-    CHECK(xm_owner_detach(&owner, (uintptr_t)memory));
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
     CHECK_EQUAL(memory[PAGE], 77);
     xm_grant_close(agent, 1);
     munmap(memory + PAGE, PAGE);
@@ -86,11 +107,11 @@ static void own_memory_put_there_after_a_revocation_stays(void) {
     CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
     CHECK_EQUAL(load(memory), -SIGBUS);
     put_own_memory(memory + 3 * PAGE, PAGE);
-    CHECK(xm_owner_detach(&owner, (uintptr_t)memory + 5));
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory + 5), 0);
     CHECK_EQUAL(memory[3 * PAGE], 77);
     CHECK_EQUAL(load(memory), -SIGSEGV);
     CHECK_EQUAL(load(memory + 4 * PAGE), -SIGSEGV);
-    CHECK(!xm_owner_detach(&owner, (uintptr_t)memory));
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), -ENOENT);
     munmap(memory + 3 * PAGE, PAGE);
     xm_grant_close(agent, 1);
 }
@@ -113,18 +134,98 @@ static void what_was_moved_is_revoked_where_it_is(void) {
     open_permit(2);
     char *memory = attach(1);
     char *other = attach(2);
-    char *moved =
-        mremap(memory, SEGMENT, SEGMENT, MREMAP_MAYMOVE | MREMAP_FIXED, map_private(SEGMENT));
-    CHECK(moved != MAP_FAILED && moved != memory);
-    CHECK_EQUAL(load(moved + PAGE), 2);
+    char *moved = move_away(memory);
     CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
     CHECK_EQUAL(load(moved + PAGE), -SIGBUS);
     CHECK_EQUAL(load(other + PAGE), 2);
-    CHECK(xm_owner_detach(&owner, (uintptr_t)memory));
-    CHECK(xm_owner_detach(&owner, (uintptr_t)other));
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)other), 0);
     munmap(moved, SEGMENT);
     xm_grant_close(agent, 1);
     xm_grant_close(agent, 2);
+}
+
+static void what_was_moved_is_revoked_after_a_detach_of_its_old_place(void) {
+    open_permit(1);
+    char *memory = attach(1);
+    char *moved = move_away(memory);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    CHECK_EQUAL(load(moved + PAGE), 2);
+    CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
+    CHECK_EQUAL(load(moved + PAGE), -SIGBUS);
+    munmap(moved, SEGMENT);
+    xm_grant_close(agent, 1);
+}
+
+static void what_was_moved_is_revoked_after_its_old_place_was_taken(void) {
+    open_permit(1);
+    open_permit(2);
+    char *memory = attach(1);
+    char *moved = move_away(memory);
+    CHECK(attach_at(memory, 2, &whole, 1) == memory);
+    CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
+    CHECK_EQUAL(load(moved + PAGE), -SIGBUS);
+    CHECK_EQUAL(load(memory + PAGE), 2);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    munmap(moved, SEGMENT);
+    xm_grant_close(agent, 1);
+    xm_grant_close(agent, 2);
+}
+
+static void what_was_moved_is_forgotten_when_it_is_mapped_no_more(void) {
+    open_permit(1);
+    char *memory = attach(1);
+    char *moved = move_away(memory);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    CHECK_EQUAL(count_held(), 1);
+    munmap(moved, SEGMENT);
+    memory = attach(1);
+    munmap(memory, SEGMENT);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    CHECK_EQUAL(count_held(), 0);
+    xm_grant_close(agent, 1);
+}
+
+static void a_detach_that_cannot_look_at_the_mappings_fails(void) {
+    struct rlimit limit;
+    open_permit(1);
+    char *memory = attach(1);
+    put_own_memory(memory + 2 * PAGE, PAGE);
+    CHECK_EQUAL(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit none = {0, limit.rlim_max};
+    xm_still_mapped_forget();
+    CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), -EMFILE);
+    CHECK_EQUAL(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    CHECK_EQUAL(memory[2 * PAGE], 77);
+    CHECK_EQUAL(load(memory + PAGE), 2);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    CHECK_EQUAL(memory[2 * PAGE], 77);
+    CHECK_EQUAL(load(memory + PAGE), -SIGSEGV);
+    munmap(memory + 2 * PAGE, PAGE);
+    xm_grant_close(agent, 1);
+}
+
+/* Pieces that are one mapping, pieces that are several, holes, and what is the program's. */
+static void many_pieces_are_found_in_their_places(void) {
+    struct xm_row_extent rows[] = {
+        {0, PAGE, 0, 0, 0},
+        {PAGE, PAGE, PAGE, 0, 0},
+        {2 * PAGE, PAGE, 0, XM_HOLE, 0},
+        {3 * PAGE, PAGE, 7 * PAGE, 0, 0},
+        {4 * PAGE, 3 * PAGE, 0, 0, 0},
+        {7 * PAGE, PAGE, 3 * PAGE, 0, 0},
+    };
+    open_permit(1);
+    char *memory = attach_at(NULL, 1, rows, 6);
+    CHECK_EQUAL(mprotect(memory + PAGE, PAGE, PROT_READ), 0);
+    put_own_memory(memory + 5 * PAGE, PAGE);
+    CHECK_EQUAL(munmap(memory + 3 * PAGE, PAGE), 0);
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
+    for (size_t page = 0; page < 8; page++)
+        CHECK_EQUAL(load(memory + page * PAGE), page == 5 ? 77 : -SIGSEGV);
+    munmap(memory + 5 * PAGE, PAGE);
+    xm_grant_close(agent, 1);
 }
 
 static void holes_raise_sigbus_and_go_with_the_rest(void) {
@@ -132,10 +233,10 @@ static void holes_raise_sigbus_and_go_with_the_rest(void) {
                                    {2 * PAGE, 3 * PAGE, 0, XM_HOLE, 0},
                                    {5 * PAGE, 3 * PAGE, 5 * PAGE, 0, 0}};
     open_permit(1);
-    char *memory = attach_with(1, rows, 3);
+    char *memory = attach_at(NULL, 1, rows, 3);
     for (int page = 0; page < 8; page++)
         CHECK_EQUAL(load(memory + (size_t)page * PAGE), page >= 2 && page < 5 ? -SIGBUS : page + 1);
-    CHECK(xm_owner_detach(&owner, (uintptr_t)memory));
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
     for (size_t page = 0; page < 8; page++)
         CHECK_EQUAL(load(memory + page * PAGE), -SIGSEGV);
     xm_grant_close(agent, 1);
@@ -160,7 +261,7 @@ static void an_attachment_of_holes_alone_is_one(void) {
     CHECK_EQUAL(load(memory), -SIGBUS);
     CHECK_EQUAL(xm_revoke(agent, 10, XM_REASON_REMOVED), 0);
     CHECK_EQUAL(load(memory), -SIGBUS);
-    CHECK(xm_owner_detach(&owner, (uintptr_t)memory));
+    CHECK_EQUAL(xm_owner_detach(&owner, (uintptr_t)memory), 0);
     CHECK_EQUAL(load(memory), -SIGSEGV);
     xm_grant_close(agent, 1);
 }
@@ -181,6 +282,11 @@ int main(void) {
     RUN(own_memory_put_there_after_a_revocation_stays);
     RUN(a_release_takes_what_is_left_and_no_more);
     RUN(what_was_moved_is_revoked_where_it_is);
+    RUN(what_was_moved_is_revoked_after_a_detach_of_its_old_place);
+    RUN(what_was_moved_is_revoked_after_its_old_place_was_taken);
+    RUN(what_was_moved_is_forgotten_when_it_is_mapped_no_more);
+    RUN(a_detach_that_cannot_look_at_the_mappings_fails);
+    RUN(many_pieces_are_found_in_their_places);
     RUN(holes_raise_sigbus_and_go_with_the_rest);
     RUN(an_attachment_of_holes_alone_is_one);
     close(file);
