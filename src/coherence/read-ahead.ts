@@ -4,30 +4,33 @@ const maxPages = 256
 const maxStreams = 4
 
 interface Stream {
-  /** The last page that was asked for, */
-  last: number
-  /** and how many pages with it. */
+  /** Up to where pages were asked for, */
+  end: number
+  /** and how many the last time. */
   size: number
 }
 
 /**
  * Guesses from the faults of one file how many pages behind a faulting one will be wanted. A fault
- * that goes on where another one's pages end doubles their number; any other gets none.
+ * where another one's pages end doubles their number; one among the last half of pages that were
+ * asked for and have not come asks for the next ones already, so that they are on their way while
+ * these are used. Any other gets none.
  */
 export class ReadAhead {
   /** The one that went on last is the last. */
   readonly #streams: Stream[] = []
 
-  /** How many pages to ask for beyond the one that faults. */
+  /** How many pages should have been asked for beyond the one that faults. */
   next(page: number): number {
-    const index = this.#streams.findIndex(({ last, size }) => last <= page && page <= last + size)
+    const index = this.#streams.findIndex(({ end, size }) => end - size <= page && page <= end)
     const known = index < 0 ? undefined : this.#streams.splice(index, 1)[0]
-    const stream = known ?? { last: page, size: 1 }
-    // The same page again is a store to what was read: as much is wanted for writing.
-    if (stream.last !== page) stream.size = Math.min(2 * stream.size, maxPages)
-    stream.last = page
+    const stream = known ?? { end: page, size: 0 }
+    if (known === undefined || page >= stream.end - stream.size / 2) {
+      stream.size = Math.min(Math.max(2 * stream.size, 1), maxPages)
+      stream.end += stream.size
+    }
     this.#streams.push(stream)
     if (this.#streams.length > maxStreams) this.#streams.shift()
-    return stream.size - 1
+    return stream.end - page - 1
   }
 }

@@ -1,8 +1,10 @@
 import type { Access } from '../coherence/terms.js'
 import { XpmemError } from '../errors.js'
-import { maxPagesPerMessage } from '../wire/xpc-schema.js'
 import type { FarHome } from './cache-file.js'
 import { Demands } from './demands.js'
+
+/** Pages that are asked for at once: the first are used while the next are on their way. */
+const pagesPerAsk = 64
 
 /** Pages that may be asked for and not have come: what a link takes well. */
 const maxPagesAsked = 2_048
@@ -35,8 +37,8 @@ export class Asks {
 
   add(access: Access, first: number, count: number): void {
     this.#added += count
-    for (let done = 0; done < count; done += maxPagesPerMessage) {
-      this.#queue.push({ access, first: first + done, count: Math.min(maxPagesPerMessage, count - done) })
+    for (let done = 0; done < count; done += pagesPerAsk) {
+      this.#queue.push({ access, first: first + done, count: Math.min(pagesPerAsk, count - done) })
     }
     this.#sendNext()
   }

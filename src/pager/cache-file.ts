@@ -89,7 +89,9 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   fault(page: number, access: Access, isMissing: boolean): void {
     this.#lastFaultMs = performance.now()
     if (!this.#waiting.has(page)) this.#waiting.set(page, this.#lastFaultMs)
-    this.#cache.fault(page, access, isMissing ? this.#ahead.next(page) : 0)
+    this.#cache.fault(page, access, 0)
+    const ahead = isMissing ? Math.min(this.#ahead.next(page), this.file.pageCount - page - 1) : 0
+    if (ahead > 0) this.#cache.prefetch(page + 1, ahead, access)
   }
 
   taken(first: number, count: number, share: Share, content: Uint8Array): void {

@@ -53,15 +53,27 @@ test('a stream goes on when a few faults elsewhere come between', () => {
   assert.equal(ahead.next(7), 7)
 })
 
-test('a store to what was read is given as much as the read', () => {
+test('a fault among the first half of the pages that were asked for asks for no more', () => {
   const ahead = new ReadAhead()
+  // Up to page 14, the last eight of them at once.
   walk(ahead, 0, 4)
-  assert.equal(ahead.next(15), 15)
-  assert.equal(ahead.next(15), 15)
+  assert.equal(ahead.next(8), 14 - 8)
+  assert.equal(ahead.next(10), 14 - 10)
 })
 
-test('a fault among the pages that were asked for goes on with the stream', () => {
+test('a fault among the last half asks for twice as many behind them', () => {
   const ahead = new ReadAhead()
   walk(ahead, 0, 4)
-  assert.equal(ahead.next(10), 15)
+  assert.equal(ahead.next(12), 30 - 12)
+})
+
+test('a stream that faults in the middle of what is on its way has between 128 and 384 pages ahead of it', () => {
+  const ahead = new ReadAhead()
+  walk(ahead, 0, 9)
+  let page = 511
+  for (let turn = 0; turn < 20; turn += 1) {
+    const more = ahead.next(page)
+    assert(more >= 127 && more < 384, `${more} pages`)
+    page += 128
+  }
 })
