@@ -3,8 +3,9 @@ import type { Access, Placing, Put, Returned } from './terms.js'
 
 /**
  * What a cache has done outside. Called in the order in which it must be carried out, each call
- * complete before the next; none may call the machine. Pages are counted in the file, `nth` is the
- * position of the first page in the content that came with the event.
+ * complete before the next; none may call the machine, and one that throws leaves the file to be given
+ * up. Pages are counted in the file, `nth` is the position of the first page in the content that came
+ * with the event.
  */
 export interface CacheEffects {
   /** Asks home for the pages; of those asked for writing some may be here already, as shared ones. */

@@ -4,7 +4,7 @@ import type { CacheEffects } from '../../src/coherence/cache-effects.js'
 import { state } from '../../src/coherence/cache-pages.js'
 import { Home, type HomeSnapshot } from '../../src/coherence/home.js'
 import type { HomeEffects } from '../../src/coherence/home-effects.js'
-import type { Access, Keep, Put, Returned, Share } from '../../src/coherence/terms.js'
+import type { Access, Keep, Placing, Put, Returned, Share } from '../../src/coherence/terms.js'
 import { Memory } from './memory.js'
 
 /** What goes over a link. `versions` stands for the content of the pages. */
@@ -174,7 +174,7 @@ export class World {
         memory.place(first, this.#arrived.slice(nth, nth + count), placing)
         for (let page = first; page < first + count; page += 1) aside.delete(page)
       },
-      restore: (first, count, placing) => this.#restore(first, count, placing === 'protected'),
+      restore: (first, count, placing) => this.#restore(first, count, placing),
       data: (node, first, count, share) => {
         const versions = memory.read(first, count)
         if (share === 'exclusive') remember(first, versions)
@@ -192,12 +192,12 @@ export class World {
     }
   }
 
-  #restore(first: number, count: number, isProtected: boolean): void {
+  #restore(first: number, count: number, placing: Placing): void {
     for (let page = first; page < first + count; page += 1) {
       const version = this.aside.get(page)
       assert(version !== undefined, 'what is restored was kept aside')
       assert.equal(version, this.kept.get(page), 'what is restored is the last that home had')
-      this.memory.place(page, [version], isProtected ? 'protected' : 'writable')
+      this.memory.place(page, [version], placing)
       this.aside.delete(page)
       this.latest[page] = version
       this.rolledBack += 1
