@@ -7,6 +7,7 @@ import { packId } from '../../src/ids.js'
 import { access, reason } from '../../src/wire/schema.js'
 import { xpcVersion } from '../../src/wire/xpc-schema.js'
 import { type Actor, startActor } from '../support/actor.js'
+import { RawClient } from '../support/raw.js'
 import { make, partitionOf, startSide, untilPartition } from './pair.js'
 import { listener, ownAddress, RawPeer } from './raw-peer.js'
 
@@ -14,8 +15,15 @@ const segid = packId({ partition: 1, incarnation: 1, sequence: 1 })
 const foreign = packId({ partition: 9, incarnation: 1, sequence: 1 })
 const right = { apid: 5n, segid, length: 8_192, dataLength: 8_192, access: access.read }
 
+interface Far {
+  readonly home: RawPeer
+  readonly actor: Actor
+  readonly runtimeDir: string
+  readonly socketPath: string
+}
+
 /** Partition `far`, number 2, connected to a `home` that is the test itself. */
-async function startFar(t: TestContext): Promise<{ home: RawPeer; actor: Actor; runtimeDir: string }> {
+async function startFar(t: TestContext): Promise<Far> {
   const address = ownAddress()
   const { server } = await listener(t, address)
   const connected = once(server, 'connection')
@@ -25,7 +33,7 @@ async function startFar(t: TestContext): Promise<{ home: RawPeer; actor: Actor; 
   await home.take('hello')
   home.send('hello', 0, { version: xpcVersion, partition: 1, incarnation: 1, text: 'home' })
   await untilPartition(actor, 'home', ({ state }) => state === 'active')
-  return { home, actor, runtimeDir: service.runtimeDir }
+  return { home, actor, runtimeDir: service.runtimeDir, socketPath: service.socket }
 }
 
 async function answerGet(home: RawPeer, input: object): Promise<void> {
@@ -120,6 +128,23 @@ for (const [what, leave] of Object.entries(leavings)) {
     assert.equal((await home.take('release')).apid, 5n)
   })
 }
+
+test('a permit for a connection that is lost meanwhile is given back, though its process keeps others', async (t) => {
+  const { home, actor, socketPath } = await startFar(t)
+  const client = new RawClient(socketPath)
+  t.after(() => client.close())
+  await client.hello()
+  client.send('get', 1, { segid, access: access.read })
+  await answerGet(home, {})
+  assert.equal((await client.answer(1))?.name, 'got')
+  client.send('get', 2, { segid, access: access.read })
+  const { request } = await home.take('get')
+  client.close()
+  // When the service has answered this it has read that the connection is closed.
+  await actor.call('list')
+  home.send('got', request, { ...right, apid: 6n })
+  assert.equal((await home.take('release')).apid, 6n)
+})
 
 test('a revoke is answered, and who asks for the segment again asks its home', async (t) => {
   const { home, actor } = await startFar(t)

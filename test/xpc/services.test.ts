@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { packId } from '../../src/ids.js'
 import type { PartitionInfo } from '../../src/wire/partition-info.js'
+import { access } from '../../src/wire/schema.js'
 import { formatAddress } from '../../src/xpc/directory.js'
 import { stage, xpmem } from '../cli/cli.js'
 import { startActor } from '../support/actor.js'
@@ -167,13 +168,15 @@ test('a partition is no part of its own directory: its name before a slash, and 
   assert.equal((await home.actor.call<Got>('get', 'home/numbers', 'read')).segid, segid)
 })
 
-test('a segment of a third partition is not passed on', async (t) => {
-  const { home, far } = await startPair(t)
-  const third = await startSide(t, { name: 'third', id: 3, peers: { far: far.address } })
+test('a segment that a partition has from another is not passed on', async (t) => {
+  const { home, far } = await startPair(t, { farArgs: ['--peer', 'third'] })
   const { segid } = await make(home.actor, { name: 'numbers', mode: 0o606 })
   await far.actor.call('get', 'home/numbers', 'read')
-  await assert.rejects(third.actor.call('get', 'home/numbers'), { code: 'ENOENT' })
-  await assert.rejects(third.actor.call('get', segid), { code: /ENOENT|EHOSTUNREACH/ })
+  const third = await joined(t, far.address, 'third', 3)
+  third.send('get', 1, { segid, access: access.read })
+  assert.match((await third.take('failure')).text, /made in another partition/)
+  third.send('find', 2, { text: 'numbers' })
+  assert.equal((await third.take('failure')).errno, constants.errno.ENOENT)
 })
 
 test('what is not there is ENOENT: a partition, a partition of a number, a name, a segid, a removed segment', async (t) => {
