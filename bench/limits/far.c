@@ -1,0 +1,245 @@
+/*
+ * Far memory without xpmem: a home that sends pages over TCP (loopback) and a pager in a process of
+ * its own that answers this one's faults (userfaultfd), and what the same connection does bare.
+ *
+ *   fault COUNT           pages in random order, each seen for the first time: the median
+ * nanoseconds fault-slow COUNT      the same, the 99th percentile stream BYTES          nanoseconds
+ * to receive so much round-trip COUNT      a byte there and back: the median nanoseconds
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "rounds.h"
+
+#define PAGE 4096UL
+#define PAGES 65536UL
+#define BLOCK (1024 * 1024)
+
+/* What is asked of the home: a page number, or one of these. */
+#define ASK_STREAM UINT64_MAX
+#define ASK_ECHO (UINT64_MAX - 1)
+
+static void send_all(int socket, const void *bytes, size_t length) {
+    for (size_t done = 0; done < length;) {
+        ssize_t sent = send(socket, (const char *)bytes + done, length - done, MSG_NOSIGNAL);
+        if (sent <= 0)
+            die("send");
+        done += (size_t)sent;
+    }
+}
+
+/* False at the end. */
+static bool receive_all(int socket, void *bytes, size_t length) {
+    for (size_t done = 0; done < length;) {
+        ssize_t got = recv(socket, (char *)bytes + done, length - done, 0);
+        if (got == 0)
+            return false;
+        if (got < 0)
+            die("recv");
+        done += (size_t)got;
+    }
+    return true;
+}
+
+/* Two ends of a TCP connection over loopback. */
+static void connect_pair(int ends[2]) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int on = 1;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(listener, 1) != 0 || getsockname(listener, (struct sockaddr *)&address, &size) != 0)
+        die("listen");
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    if (ends[0] < 0 || connect(ends[0], (struct sockaddr *)&address, sizeof address) != 0)
+        die("connect");
+    ends[1] = accept(listener, NULL, NULL);
+    if (ends[1] < 0)
+        die("accept");
+    close(listener);
+    for (int i = 0; i < 2; i++)
+        setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static _Noreturn void be_home(int socket) {
+    static char memory[BLOCK];
+    uint64_t ask[2];
+    while (receive_all(socket, ask, sizeof ask)) {
+        if (ask[0] == ASK_ECHO) {
+            send_all(socket, memory, 1);
+        } else if (ask[0] == ASK_STREAM) {
+            for (uint64_t left = ask[1]; left > 0; left -= left < BLOCK ? left : BLOCK)
+                send_all(socket, memory, left < BLOCK ? left : BLOCK);
+        } else {
+            *(uint64_t *)memory = ask[0];
+            send_all(socket, memory, PAGE);
+        }
+    }
+    _exit(0);
+}
+
+static _Noreturn void be_pager(int userfault, uint64_t base, int socket) {
+    static char page[PAGE] __attribute__((aligned(4096)));
+    struct uffd_msg fault;
+    while (read(userfault, &fault, sizeof fault) == sizeof fault) {
+        uint64_t address = fault.arg.pagefault.address & ~(PAGE - 1);
+        uint64_t ask[2] = {(address - base) / PAGE, 0};
+        send_all(socket, ask, sizeof ask);
+        if (!receive_all(socket, page, PAGE))
+            break;
+        struct uffdio_copy copy = {
+            .dst = address, .src = (uintptr_t)page, .len = PAGE, .mode = UFFDIO_COPY_MODE_WP};
+        if (ioctl(userfault, UFFDIO_COPY, &copy) != 0 && errno != EEXIST)
+            die("UFFDIO_COPY");
+    }
+    _exit(0);
+}
+
+static int open_userfault(void) {
+    int descriptor = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    if (descriptor < 0)
+        descriptor = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    struct uffdio_api api = {.api = UFFD_API,
+                             .features = UFFD_FEATURE_MISSING_SHMEM | (UINT64_C(1) << 12)};
+    if (descriptor < 0 || ioctl(descriptor, UFFDIO_API, &api) != 0)
+        die("userfaultfd");
+    return descriptor;
+}
+
+struct paged {
+    volatile char *memory;
+    int descriptor;
+    int userfault;
+    pid_t pager;
+    pid_t home;
+};
+
+static void page_in(struct paged *paged) {
+    int ends[2];
+    paged->descriptor = fresh_memfd(PAGES * PAGE);
+    paged->memory = map_shared(paged->descriptor, PAGES * PAGE);
+    paged->userfault = open_userfault();
+    struct uffdio_register request = {.range = {(uintptr_t)paged->memory, PAGES * PAGE},
+                                      .mode =
+                                          UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP};
+    if (ioctl(paged->userfault, UFFDIO_REGISTER, &request) != 0)
+        die("UFFDIO_REGISTER");
+    connect_pair(ends);
+    paged->home = fork();
+    if (paged->home == 0) {
+        close(ends[0]);
+        be_home(ends[1]);
+    }
+    close(ends[1]);
+    paged->pager = fork();
+    if (paged->pager == 0)
+        be_pager(paged->userfault, (uintptr_t)paged->memory, ends[0]);
+    close(ends[0]);
+}
+
+static void end(struct paged *paged) {
+    kill(paged->pager, SIGKILL);
+    waitpid(paged->pager, NULL, 0);
+    waitpid(paged->home, NULL, 0);
+    munmap((void *)(uintptr_t)paged->memory, PAGES * PAGE);
+    close(paged->userfault);
+    close(paged->descriptor);
+}
+
+/* Every page number once, in an order that no read-ahead knows: a full-period generator. */
+static uint64_t next_page(uint64_t page) {
+    return (page * 5 + 12345) % PAGES;
+}
+
+static double time_faults(uint64_t count, double quantile) {
+    struct paged paged;
+    double *times = calloc(count, sizeof *times);
+    if (times == NULL)
+        die("calloc");
+    page_in(&paged);
+    uint64_t page = 1;
+    for (uint64_t i = 0; i < count; i++, page = next_page(page)) {
+        uint64_t start = now_ns();
+        if (*(volatile uint64_t *)(paged.memory + page * PAGE) != page)
+            die("a wrong page");
+        times[i] = (double)(now_ns() - start);
+    }
+    end(&paged);
+    (void)median_of(times, count);
+    double result = times[(size_t)((double)count * quantile)];
+    free(times);
+    return result;
+}
+
+static double time_stream(int socket, uint64_t bytes) {
+    static char block[BLOCK];
+    uint64_t ask[2] = {ASK_STREAM, bytes};
+    uint64_t start = now_ns();
+    send_all(socket, ask, sizeof ask);
+    for (uint64_t left = bytes; left > 0;) {
+        ssize_t got = recv(socket, block, left < BLOCK ? left : BLOCK, 0);
+        if (got <= 0)
+            die("recv");
+        left -= (uint64_t)got;
+    }
+    return (double)(now_ns() - start);
+}
+
+static double time_round_trips(int socket, uint64_t count) {
+    double *times = calloc(count, sizeof *times);
+    if (times == NULL)
+        die("calloc");
+    for (uint64_t i = 0; i < count; i++) {
+        char byte;
+        uint64_t ask[2] = {ASK_ECHO, 0};
+        uint64_t start = now_ns();
+        send_all(socket, ask, sizeof ask);
+        if (!receive_all(socket, &byte, 1))
+            die("the home has gone");
+        times[i] = (double)(now_ns() - start);
+    }
+    double result = median_of(times, count);
+    free(times);
+    return result;
+}
+
+int main(void) {
+    struct round_command command;
+    int ends[2];
+    connect_pair(ends);
+    pid_t home = fork();
+    if (home == 0) {
+        close(ends[0]);
+        be_home(ends[1]);
+    }
+    close(ends[1]);
+    while (round_next(&command)) {
+        uint64_t number = command.numbers[0];
+        if (round_is(&command, "fault"))
+            round_answer(time_faults(number, 0.5));
+        else if (round_is(&command, "fault-slow"))
+            round_answer(time_faults(number, 0.99));
+        else if (round_is(&command, "stream"))
+            round_answer(time_stream(ends[0], number));
+        else if (round_is(&command, "round-trip"))
+            round_answer(time_round_trips(ends[0], number));
+        else
+            return fprintf(stderr, "far: unknown command\n"), 1;
+    }
+    close(ends[0]);
+    waitpid(home, NULL, 0);
+    return 0;
+}
