@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { attach } from './suites/attach.js'
 import { attachSize } from './suites/attach-size.js'
 import { bandwidth } from './suites/bandwidth.js'
+import { far } from './suites/far.js'
 import { firstTouch } from './suites/first-touch.js'
 import { libxpmem } from './suites/libxpmem.js'
 import { live } from './suites/live.js'
@@ -20,7 +21,7 @@ interface Options {
   readonly only?: string[]
 }
 
-const suites = [bandwidth, firstTouch, attach, permit, live, attachSize, libxpmem, serviceMemory]
+const suites = [bandwidth, firstTouch, attach, permit, live, attachSize, libxpmem, serviceMemory, far]
 
 /** What is to be ended if a signal comes. */
 let current = new Scope()

@@ -39,9 +39,29 @@ function allocatePair(length: number): { address: bigint; memory: ArrayBuffer[] 
   throw new Error('no two regions lay side by side')
 }
 
+let own: Float64Array | undefined
+
+function sum(numbers: Float64Array): number {
+  let [a, b, c, d] = [0, 0, 0, 0]
+  for (let index = 0; index < numbers.length; index += 4) {
+    a += numbers[index] as number
+    b += numbers[index + 1] as number
+    c += numbers[index + 2] as number
+    d += numbers[index + 3] as number
+  }
+  return a + b + c + d
+}
+
+function seconds(memory: ArrayBuffer, work: (numbers: Float64Array) => void): number {
+  const numbers = new Float64Array(memory)
+  const start = performance.now()
+  work(numbers)
+  return (performance.now() - start) / 1_000
+}
+
 serveCalls({
-  async open(runtimeDir: string) {
-    partition = await Partition.open({ runtimeDir, partition: 'default', autoStart: false })
+  async open(runtimeDir: string, name = 'default') {
+    partition = await Partition.open({ runtimeDir, partition: name, autoStart: false })
   },
   /** A segment of fresh memory: sparse, or with a 1 in every 8 bytes, as a number. */
   async offer(length: number, populated: boolean) {
@@ -62,6 +82,35 @@ serveCalls({
       const address = start + BigInt(page * kernel.pageSize)
       keep(await partition.make({ address, length: kernel.pageSize }), [memory])
     }
+  },
+  /** Waits for each even number up to 2 * count in the first word, and writes the next after it. */
+  pingPong(segid: bigint, count: number) {
+    const words = new Int32Array(offered.get(segid)?.memory[0] as ArrayBuffer)
+    for (let turn = 0; turn < count; turn += 1) {
+      while (Atomics.load(words, 0) !== 2 * turn + 1) {
+        // The other side has the page, and takes a moment.
+      }
+      Atomics.store(words, 0, 2 * turn + 2)
+    }
+  },
+  /** Seconds to load from every page. */
+  readAll(segid: bigint): number {
+    return seconds(offered.get(segid)?.memory[0] as ArrayBuffer, (numbers) => sum(numbers))
+  },
+  /** The same of private memory of that length. */
+  readPrivate(length: number): number {
+    own ??= new Float64Array(length / 8).fill(1)
+    return seconds(own.buffer as ArrayBuffer, (numbers) => sum(numbers))
+  },
+  /** Seconds a page for the first store to each. */
+  writeAll(segid: bigint): number {
+    const memory = offered.get(segid)?.memory[0] as ArrayBuffer
+    const pages = memory.byteLength / kernel.pageSize
+    const step = kernel.pageSize / 8
+    const took = seconds(memory, (numbers) => {
+      for (let page = 0; page < pages; page += 1) numbers[page * step] = 2
+    })
+    return took / pages
   },
   async remove(segid: bigint) {
     await offered.get(segid)?.segment.remove()

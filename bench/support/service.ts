@@ -14,7 +14,10 @@ const idleExit = '60'
 
 export interface BenchService {
   readonly runtimeDir: string
+  readonly partition: string
   readonly pid: number
+  /** Where it listens for other partitions, HOST:PORT; '' if it does not. */
+  readonly listen: string
 }
 
 export function temporaryDirectory(scope: Scope): string {
@@ -24,26 +27,43 @@ export function temporaryDirectory(scope: Scope): string {
 }
 
 /** Starts `xpmem serve` in a directory of its own and waits until it is ready. */
-export async function startService(scope: Scope): Promise<BenchService> {
+export async function startService(scope: Scope, partition = 'default', more: string[] = []): Promise<BenchService> {
   const runtimeDir = temporaryDirectory(scope)
-  const args = [cli, 'serve', '--runtime-dir', runtimeDir, '--partition', 'default', '--idle-exit', idleExit]
+  const args = [cli, 'serve', '--runtime-dir', runtimeDir, '--partition', partition, '--idle-exit', idleExit, ...more]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   scope.defer(async () => {
     child.kill('SIGTERM')
     await exited
   })
-  await Promise.race([
+  const [ready] = (await Promise.race([
     once(child.stdout, 'data'),
     exited.then(([code]) => Promise.reject(new Error(`xpmem serve ended with ${code}`))),
+  ])) as [Buffer]
+  const listen = / listen=(\S+)/.exec(ready.toString())?.[1] ?? ''
+  return { runtimeDir, partition, pid: child.pid as number, listen }
+}
+
+/** Two services that are joined over loopback. */
+export async function startPartitions(scope: Scope): Promise<{ home: BenchService; far: BenchService }> {
+  const home = await startService(scope, 'home', [
+    '--id',
+    '1',
+    '--listen',
+    '127.0.0.1:0',
+    '--peer',
+    'far',
+    '--trust',
+    'far',
   ])
-  return { runtimeDir, pid: child.pid as number }
+  const far = await startService(scope, 'far', ['--id', '2', '--peer', `home=${home.listen}`])
+  return { home, far }
 }
 
 /** This process's connection to it. */
 export async function openPartition(service: BenchService, scope: Scope): Promise<Partition> {
-  const { runtimeDir } = service
-  const partition = await Partition.open({ runtimeDir, partition: 'default', autoStart: false })
-  scope.defer(() => partition.close())
-  return partition
+  const { runtimeDir, partition } = service
+  const opened = await Partition.open({ runtimeDir, partition, autoStart: false })
+  scope.defer(() => opened.close())
+  return opened
 }

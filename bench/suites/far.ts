@@ -1,0 +1,201 @@
+import type { Attachment, Partition } from '../../src/index.js'
+import { LimitProgram } from '../support/limit.js'
+import { alternate, interleave, pairsOf } from '../support/measure.js'
+import { Peer } from '../support/peer.js'
+import { pinToOneProcessor } from '../support/pin.js'
+import type { Row } from '../support/row.js'
+import type { Scope } from '../support/scope.js'
+import { openPartition, startPartitions } from '../support/service.js'
+import type { Suite } from '../support/suite.js'
+
+const page = 4_096
+const faultBytes = 256 * 1024 * 1024
+const faultPages = faultBytes / page
+const faults = 4_000
+const streamBytes = 256 * 1024 * 1024
+const warmBytes = 64 * 1024 * 1024
+const turns = 2_000
+const rounds = 5
+
+interface Place {
+  readonly owner: Peer
+  readonly partition: Partition
+}
+
+/** An owner at home, and this process in the other partition. */
+async function setUp(scope: Scope): Promise<Place> {
+  const { home, far } = await startPartitions(scope)
+  const owner = new Peer('owner', scope)
+  await owner.call('open', home.runtimeDir, 'home')
+  return { owner, partition: await openPartition(far, scope) }
+}
+
+/** Fresh memory at home, attached here; ended with what is returned. */
+async function attachFresh(
+  { owner, partition }: Place,
+  bytes: number,
+): Promise<{ attachment: Attachment; segid: bigint; end(): Promise<void> }> {
+  const segid = await owner.call<bigint>('offer', bytes, true)
+  const permit = await partition.get(segid, 'readwrite')
+  const attachment = await permit.attach()
+  return {
+    attachment,
+    segid,
+    async end() {
+      await permit.release()
+      await owner.call('remove', segid)
+    },
+  }
+}
+
+/** Seconds that each of many pages takes that are seen for the first time, in an order that nobody can guess; sorted. */
+async function timeFaults(place: Place): Promise<Float64Array> {
+  const { attachment, end } = await attachFresh(place, faultBytes)
+  const numbers = new Float64Array(attachment.buffer)
+  const times = new Float64Array(faults)
+  let at = 1
+  for (let index = 0; index < faults; index += 1) {
+    const start = performance.now()
+    if (numbers[(at * page) / 8] !== 1) throw new Error('a far page is not what its home wrote')
+    times[index] = (performance.now() - start) / 1_000
+    at = (at * 5 + 12_345) % faultPages
+  }
+  await end()
+  return times.sort()
+}
+
+async function measureFaults(place: Place, far: LimitProgram, where: string): Promise<Row[]> {
+  const quantiles: [name: string, quantile: number, word: string, most: number][] = [
+    ['median', 0.5, 'fault', 1.5],
+    ['99th percentile', 0.99, 'fault-slow', 3],
+  ]
+  const rows: Row[] = []
+  for (const [name, quantile, word, most] of quantiles) {
+    const value = async () => (await timeFaults(place))[Math.floor(faults * quantile)] as number
+    const pairs = await alternate(rounds, value, () => far.seconds(word, faults))
+    rows.push({
+      name: `far read fault, random pages, ${name}, ${where} / C pager`,
+      unit: 'seconds',
+      ...pairs,
+      target: { of: 'ratio', most },
+    })
+  }
+  return rows
+}
+
+/** Seconds for each time that the right to write goes to the other partition and is used there. */
+async function measurePingPong({ owner, partition }: Place, far: LimitProgram, where: string): Promise<Row> {
+  const value = async () => {
+    const segid = await owner.call<bigint>('offer', page, false)
+    const permit = await partition.get(segid, 'readwrite')
+    const words = new Int32Array((await permit.attach()).buffer)
+    const done = owner.call('pingPong', segid, turns)
+    const start = performance.now()
+    for (let turn = 0; turn < turns; turn += 1) {
+      while (Atomics.load(words, 0) !== 2 * turn) {
+        // The other side has the page, and takes a moment.
+      }
+      Atomics.store(words, 0, 2 * turn + 1)
+    }
+    await done
+    const seconds = (performance.now() - start) / 1_000 / (2 * turns)
+    await permit.release()
+    await owner.call('remove', segid)
+    return seconds
+  }
+  const pairs = await alternate(rounds, value, async () => 2 * (await far.seconds('round-trip', turns)))
+  return {
+    name: `write-ownership ping-pong, a turn, ${where} / two raw round trips`,
+    unit: 'seconds',
+    ...pairs,
+    target: { of: 'ratio', most: 2 },
+  }
+}
+
+async function measureStream(place: Place, far: LimitProgram, where: string): Promise<Row> {
+  const value = async () => {
+    const { attachment, end } = await attachFresh(place, streamBytes)
+    const numbers = new Float64Array(attachment.buffer)
+    const start = performance.now()
+    for (let at = 0; at < numbers.length; at += page / 8) if (numbers[at] !== 1) throw new Error('a far page is wrong')
+    const rate = streamBytes / ((performance.now() - start) / 1_000)
+    await end()
+    return rate
+  }
+  const pairs = await alternate(rounds, value, async () => streamBytes / (await far.seconds('stream', streamBytes)))
+  return {
+    name: `sequential far read of 256 MiB, ${where} / one raw TCP connection`,
+    unit: 'bytes/s',
+    ...pairs,
+    target: { of: 'ratio', least: 0.6 },
+  }
+}
+
+function sum(numbers: Float64Array): number {
+  let [a, b, c, d] = [0, 0, 0, 0]
+  for (let index = 0; index < numbers.length; index += 4) {
+    a += numbers[index] as number
+    b += numbers[index + 1] as number
+    c += numbers[index + 2] as number
+    d += numbers[index + 3] as number
+  }
+  return a + b + c + d
+}
+
+/** Warm far memory here, and the home's own memory while it is all shared. */
+async function measureWarm(place: Place, far: LimitProgram): Promise<Row[]> {
+  const { attachment, segid, end } = await attachFresh(place, warmBytes)
+  const numbers = new Float64Array(attachment.buffer)
+  const own = new Float64Array(numbers.length).fill(1)
+  const reading = (of: Float64Array) => async () => {
+    const start = performance.now()
+    if (sum(of) !== of.length) throw new Error('far memory is not what its home wrote')
+    return warmBytes / ((performance.now() - start) / 1_000)
+  }
+  const warm = await alternate(9, reading(numbers), reading(own))
+  const { owner } = place
+  const [home = [], homeOwn = []] = await interleave(9, [
+    async () => warmBytes / (await owner.call<number>('readAll', segid)),
+    async () => warmBytes / (await owner.call<number>('readPrivate', warmBytes)),
+  ])
+  const roundTrip = await far.seconds('round-trip', turns)
+  const firstStore = await owner.call<number>('writeAll', segid)
+  await end()
+  const target = { of: 'ratio', least: 0.97 } as const
+  return [
+    { name: 'warm far memory, read / private memory', unit: 'bytes/s', ...warm, target },
+    {
+      name: "home's reads of memory that is all shared / private memory",
+      unit: 'bytes/s',
+      ...pairsOf(home, homeOwn),
+      target,
+    },
+    {
+      name: "home's first store to a shared page / a raw round trip",
+      unit: 'seconds',
+      value: firstStore,
+      limit: roundTrip,
+      ratio: firstStore / roundTrip,
+    },
+  ]
+}
+
+export const far: Suite = {
+  name: 'far',
+  about: 'memory of another partition over loopback, against raw TCP and a C pager',
+  async run(scope): Promise<Row[]> {
+    const rows: Row[] = []
+    const free = await setUp(scope)
+    const freeLimit = new LimitProgram('far', scope)
+    rows.push(...(await measureFaults(free, freeLimit, 'free')))
+    rows.push(await measureStream(free, freeLimit, 'free'))
+    rows.push(await measurePingPong(free, freeLimit, 'free'))
+    rows.push(...(await measureWarm(free, freeLimit)))
+    pinToOneProcessor(scope)
+    const pinned = await setUp(scope)
+    const pinnedLimit = new LimitProgram('far', scope)
+    rows.push(...(await measureFaults(pinned, pinnedLimit, 'one core')))
+    rows.push(await measureStream(pinned, pinnedLimit, 'one core'))
+    return rows
+  },
+}
