@@ -146,6 +146,13 @@ export interface Kernel {
    * than a message may have, `meta[2]` the sender's pid if the socket has SO_PASSCRED, else 0, `meta[3…]` the descriptors, now the caller's.
    */
   receive(socket: number, into: Uint8Array, meta: Int32Array): number
+  // Streams
+  /** recv into, and send of, `length` bytes from `offset` on, without waiting. How many; 0: the end; -1: it would wait. */
+  receiveBytes(socket: number, into: Uint8Array, offset: number, length: number): number
+  sendBytes(socket: number, bytes: Uint8Array, offset: number, length: number): number
+  /** Tells the other end that nothing more comes; it may still be listened to. */
+  finish(socket: number): void
+
   poll(descriptor: number, callback: (events: number) => void): Poll
   /**
    * Has this datagram sent, and the socket closed, when the environment ends before `forgetFarewell`

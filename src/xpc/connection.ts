@@ -3,6 +3,7 @@ import { asXpmemError, codeOf, XpmemError } from '../errors.js'
 import type { InputOf, MessageOf, NameOf } from '../wire/schema-codec.js'
 import { frameHeaderBytes, maxFrameBytes, type XpcSchema, xpcCodec } from '../wire/xpc-schema.js'
 import { FrameReader } from './frames.js'
+import { Stream } from './stream.js'
 
 export type XpcName = NameOf<XpcSchema>
 export type XpcMessage<N extends XpcName = XpcName> = MessageOf<XpcSchema, N>
@@ -36,30 +37,36 @@ const lastWordMs = 1_000
 /** Characters of a last word at the most, said or heard. */
 const maxRefusalText = 300
 
-const outgoing = new Uint8Array(frameHeaderBytes + maxFrameBytes)
-const outgoingView = new DataView(outgoing.buffer)
+/** Bytes of a header and its fields at the most. */
+const maxFieldBytes = 64
+
+/** How long a message without pages may become: rows of 40 bytes, or text of 3 bytes a character, behind its fields. */
+function maxSmallBytes(input: { rows?: readonly unknown[]; text?: string; bytes?: Uint8Array }): number {
+  const tail = (input.rows?.length ?? 0) * 40 + (input.text?.length ?? 0) * 3 + (input.bytes?.length ?? 0)
+  return Math.min(maxFieldBytes + tail, maxFrameBytes)
+}
 
 /** One TCP connection between two services, cut into messages. */
 export class XpcConnection {
-  readonly #socket: Socket
+  readonly #stream: Stream
   readonly #events: ConnectionEvents
   readonly #reader = new FrameReader()
   #patience: NodeJS.Timeout | undefined
+  #lastWord: NodeJS.Timeout | undefined
   #closed = false
-  #holdingBack = false
   /** Too much waits: nothing more is read or said. */
   #givenUp = false
   #bytesIn = 0
   #bytesOut = 0
 
+  /** Takes a socket that has not been read from. */
   constructor(socket: Socket, events: ConnectionEvents) {
-    this.#socket = socket
     this.#events = events
-    socket.setNoDelay(true)
-    socket.on('data', (chunk: Uint8Array) => this.#take(chunk))
-    socket.on('drain', () => this.#listen())
-    socket.on('error', (error) => this.#end(asXpmemError(error, 'xpc')))
-    socket.on('close', () => this.#end(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection')))
+    this.#stream = new Stream(socket, {
+      data: (bytes) => this.#take(bytes),
+      drained: () => this.#listen(),
+      end: (why) => this.#end(why),
+    })
   }
 
   get closed(): boolean {
@@ -76,7 +83,7 @@ export class XpcConnection {
 
   /** Where the other end is, for people. */
   get remote(): string {
-    return `${this.#socket.remoteAddress}:${this.#socket.remotePort}`
+    return this.#stream.remote
   }
 
   /**
@@ -85,42 +92,28 @@ export class XpcConnection {
    */
   send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
     if (this.#closed || this.#givenUp) return
-    const length = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, request, input)
-    outgoingView.setUint32(0, length, true)
-    this.#write(outgoing.slice(0, frameHeaderBytes + length))
+    this.#say(maxSmallBytes(input), (frame) => xpcCodec.encode(frame, name, request, input))
   }
 
   /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
   sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
     if (this.#closed || this.#givenUp) return
-    const fixed = xpcCodec.encode(outgoing.subarray(frameHeaderBytes), name, 0, input)
-    outgoingView.setUint32(0, fixed + bytes, true)
-    const start = frameHeaderBytes + fixed
-    const frame = Buffer.allocUnsafe(start + bytes)
-    frame.set(outgoing.subarray(0, start))
-    fill(frame, start)
-    this.#write(frame)
-  }
-
-  /**
-   * What is said while an event is handled leaves together, after all that the event does: a page is
-   * out of memory here before somebody else can have it.
-   */
-  #holdBack(): void {
-    if (this.#holdingBack) return
-    this.#holdingBack = true
-    this.#socket.cork()
-    process.nextTick(() => {
-      this.#holdingBack = false
-      this.#socket.uncork()
+    this.#say(maxFieldBytes + bytes, (frame) => {
+      const fixed = xpcCodec.encode(frame, name, 0, input)
+      fill(frame, fixed)
+      return fixed + bytes
     })
   }
 
-  #write(bytes: Uint8Array): void {
-    this.#bytesOut += bytes.length
-    this.#holdBack()
-    this.#socket.write(bytes)
-    const waiting = this.#socket.writableLength
+  /** `encode` writes a message of `length` bytes at the most, and tells how long it is. */
+  #say(length: number, encode: (frame: Uint8Array) => number): void {
+    this.#stream.say(frameHeaderBytes + length, (into, at) => {
+      const encoded = encode(into.subarray(at + frameHeaderBytes))
+      new DataView(into.buffer, into.byteOffset + at, frameHeaderBytes).setUint32(0, encoded, true)
+      this.#bytesOut += frameHeaderBytes + encoded
+      return frameHeaderBytes + encoded
+    })
+    const { waiting } = this.#stream
     if (waiting > maxWaitingBytes) {
       const why = new XpmemError('ETIMEDOUT', 'xpc', `the other service leaves ${waiting} bytes unread`)
       this.#givenUp = true
@@ -133,7 +126,7 @@ export class XpcConnection {
     if (this.#closed) return
     this.send('refuse', 0, { errno: error.errno, text: error.reason.slice(0, maxRefusalText) })
     this.#closed = true
-    this.#socket.end()
+    this.#stream.finish()
     this.#discard()
   }
 
@@ -141,21 +134,20 @@ export class XpcConnection {
   close(): void {
     this.#closed = true
     clearTimeout(this.#patience)
-    this.#socket.destroy()
+    clearTimeout(this.#lastWord)
+    this.#stream.destroy()
   }
 
   /** What the peer still says is not read; it has a moment to read the last word. */
   #discard(): void {
-    this.#socket.removeAllListeners('data')
     this.#listen()
-    const timer = setTimeout(() => this.close(), lastWordMs)
-    timer.unref()
-    this.#socket.once('close', () => clearTimeout(timer))
+    this.#lastWord = setTimeout(() => this.close(), lastWordMs)
+    this.#lastWord.unref()
   }
 
   #pause(): void {
     if (this.#patience !== undefined) return
-    this.#socket.pause()
+    this.#stream.pause()
     this.#patience = setTimeout(() => this.#listen(), patienceMs)
     this.#patience.unref()
   }
@@ -163,11 +155,11 @@ export class XpcConnection {
   #listen(): void {
     clearTimeout(this.#patience)
     this.#patience = undefined
-    this.#socket.resume()
+    this.#stream.resume()
   }
 
   #end(why: XpmemError): void {
-    if (this.#closed) return
+    if (this.#closed) return this.close()
     this.close()
     this.#events.end(why)
   }

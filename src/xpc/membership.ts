@@ -129,7 +129,7 @@ export class Membership {
   }
 
   #listen(address: Address): Promise<Address> {
-    const server = createServer((socket) => this.#accept(socket))
+    const server = createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket))
     this.#server = server
     return new Promise((resolve, reject) => {
       // One that comes while it listens, such as a connection that could not be accepted, concerns nobody else.

@@ -209,8 +209,10 @@ static void copies_are_revoked_when_the_service_ends(void) {
     close(userfault);
     service_hang_up(&service);
     CHECK_EQUAL(joined(loader), 0);
+    const struct xm_attachment *noted;
+    WAIT_UNTIL((noted = xm_owner_note(&owner)) != NULL);
+    CHECK(noted == attachment);
     CHECK_EQUAL(attachment->reason, XM_REASON_PARTITION);
-    CHECK(xm_owner_note(&owner) == attachment);
     end(agent, attachment);
     close(file.descriptor);
     xm_agent_close(agent, &listener.listener);

@@ -1,0 +1,175 @@
+import type { Socket } from 'node:net'
+import { asXpmemError, XpmemError } from '../errors.js'
+import { kernel, type Poll } from '../kernel/index.js'
+
+export interface StreamEvents {
+  /** Bytes that came; they are valid during the call only. */
+  data(bytes: Uint8Array): void
+  /** All that waited has been taken. */
+  drained(): void
+  /** The other end has gone, or has finished. Comes once, not after `destroy()`. */
+  end(why: XpmemError): void
+}
+
+const readable = 1
+const writable = 2
+
+/** Bytes read at once. */
+const readBytes = 256 * 1024
+
+/** Bytes that room is kept for, once it was needed. */
+const keptBytes = 4 * 1024 * 1024
+
+/** One for the whole thread: what was read is used before the next is. */
+const incoming = new Uint8Array(readBytes)
+
+/**
+ * A TCP connection, without what streams of Node cost: what is said is written where it is sent from,
+ * and what comes is read into the same memory each time.
+ */
+export class Stream {
+  readonly remote: string
+  readonly #socket: number
+  readonly #poll: Poll
+  readonly #events: StreamEvents
+  /** What is to be sent lies from `begin` to `end`. */
+  #buffer = new Uint8Array(64 * 1024)
+  #begin = 0
+  #end = 0
+  #flushing = false
+  #full = false
+  #paused = false
+  #finishing = false
+  #closed = false
+
+  /** Takes the connection over from a socket that has not been read from. */
+  constructor(socket: Socket, events: StreamEvents) {
+    socket.setNoDelay(true)
+    this.remote = `${socket.remoteAddress}:${socket.remotePort}`
+    this.#events = events
+    this.#socket = kernel.duplicate(descriptorOf(socket))
+    socket.on('error', () => {})
+    socket.destroy()
+    this.#poll = kernel.poll(this.#socket, (happened) => this.#turn(happened))
+    this.#watch()
+  }
+
+  /** Bytes that wait to be taken. */
+  get waiting(): number {
+    return this.#end - this.#begin
+  }
+
+  /**
+   * Says something of `length` bytes at the most: `write` puts it there and tells how long it is. It
+   * leaves when the event that is handled now is over, with all else that was said meanwhile.
+   */
+  say(length: number, write: (into: Uint8Array, at: number) => number): void {
+    if (this.#closed) return
+    this.#makeRoom(length)
+    this.#end += write(this.#buffer, this.#end)
+    if (this.#flushing || this.#full) return
+    this.#flushing = true
+    process.nextTick(() => {
+      this.#flushing = false
+      this.#flush()
+    })
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#watch()
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#watch()
+  }
+
+  /** Nothing more is said: when all has been taken the other end is told so. */
+  finish(): void {
+    this.#finishing = true
+    if (!this.#flushing) this.#flush()
+  }
+
+  destroy(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#poll.close()
+    kernel.close(this.#socket)
+  }
+
+  #fail(thrown: unknown): void {
+    if (this.#closed) return
+    this.destroy()
+    this.#events.end(asXpmemError(thrown, 'xpc'))
+  }
+
+  #makeRoom(length: number): void {
+    if (this.#end + length <= this.#buffer.length) return
+    const waiting = this.#buffer.subarray(this.#begin, this.#end)
+    const needed = waiting.length + length
+    if (needed <= this.#buffer.length) this.#buffer.copyWithin(0, this.#begin, this.#end)
+    else {
+      const larger = new Uint8Array(Math.max(2 * this.#buffer.length, needed))
+      larger.set(waiting)
+      this.#buffer = larger
+    }
+    this.#end = waiting.length
+    this.#begin = 0
+  }
+
+  #flush(): void {
+    if (this.#closed) return
+    try {
+      while (this.#begin < this.#end) {
+        const sent = kernel.sendBytes(this.#socket, this.#buffer, this.#begin, this.#end - this.#begin)
+        if (sent < 0) break
+        this.#begin += sent
+      }
+      if (this.waiting === 0 && this.#finishing) kernel.finish(this.#socket)
+    } catch (error) {
+      // Never from inside of something that is said.
+      process.nextTick(() => this.#fail(error))
+      return
+    }
+    const wasFull = this.#full
+    this.#full = this.waiting > 0
+    if (!this.#full) this.#rest()
+    if (wasFull !== this.#full) this.#watch()
+    if (wasFull && !this.#full) this.#events.drained()
+  }
+
+  /** All is sent: the memory is used again from its beginning, and given back if much of it was needed once. */
+  #rest(): void {
+    this.#begin = 0
+    this.#end = 0
+    if (this.#buffer.length > keptBytes) this.#buffer = new Uint8Array(64 * 1024)
+  }
+
+  #watch(): void {
+    if (this.#closed) return
+    const wanted = (this.#paused ? 0 : readable) | (this.#full ? writable : 0)
+    if (wanted === 0) this.#poll.stop()
+    else this.#poll.start(wanted)
+  }
+
+  #turn(happened: number): void {
+    if ((happened & writable) !== 0) this.#flush()
+    if ((happened & readable) === 0 || this.#paused || this.#closed) return
+    let length: number
+    try {
+      length = kernel.receiveBytes(this.#socket, incoming, 0, incoming.length)
+    } catch (error) {
+      return this.#fail(error)
+    }
+    if (length > 0) this.#events.data(incoming.subarray(0, length))
+    else if (length === 0) this.#fail(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection'))
+  }
+}
+
+/** The file descriptor of a socket, which Node tells of its handle. */
+function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } }
+  if (handle?.fd === undefined || handle.fd < 0) throw new XpmemError('ECONNRESET', 'xpc', 'the connection has ended')
+  return handle.fd
+}
