@@ -17,6 +17,8 @@ export interface ConnectionEvents {
   message(message: XpcMessage): void
   /** The connection is closed, and why; comes once, not after `close()`. */
   end(why: XpmemError): void
+  /** Its descriptor is closed, whoever did it. */
+  closed?(): void
 }
 
 /** Bytes that may wait for a peer to take them before nothing more is read from it. */
@@ -135,7 +137,7 @@ export class XpcConnection {
     this.#closed = true
     clearTimeout(this.#patience)
     clearTimeout(this.#lastWord)
-    this.#stream.destroy()
+    if (this.#stream.destroy()) this.#events.closed?.()
   }
 
   /** What the peer still says is not read; it has a moment to read the last word. */

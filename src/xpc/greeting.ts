@@ -21,6 +21,8 @@ export interface Greeted {
   adopt(link: Link, connection: XpcConnection, hello: Hello): boolean
   /** The connection ended, or was refused for what it said or did not say, before it was a link's. */
   failed(connection: XpcConnection, why: XpmemError): void
+  /** Nothing is left of the connection. */
+  closed(connection: XpcConnection): void
 }
 
 /** How long a connection may take to be made, and to say hello. */
@@ -45,6 +47,7 @@ export function greet(socket: Socket, greeted: Greeted): XpcConnection {
       if (link === undefined) greeted.failed(connection, why)
       else if (link.uses(connection)) void link.deactivate(why, false)
     },
+    closed: () => greeted.closed(connection),
   })
   const timer = setTimeout(() => {
     const why = new XpmemError('ETIMEDOUT', 'xpc', 'no hello came')

@@ -145,13 +145,20 @@ export class Membership {
   }
 
   #accept(socket: Socket): void {
-    const connection = greet(socket, {
-      identify: (message) => this.#helloFrom(message),
-      adopt: (link, connection, message) => this.#adopt(link, connection, 'there', message),
-      failed: () => {},
-    })
+    let connection: XpcConnection
+    try {
+      connection = greet(socket, {
+        identify: (message) => this.#helloFrom(message),
+        adopt: (link, connection, message) => this.#adopt(link, connection, 'there', message),
+        failed: () => {},
+        closed: (ended) => this.#callers.delete(ended),
+      })
+    } catch {
+      // It has gone already, or there is no descriptor left: who calls tries again.
+      socket.destroy()
+      return
+    }
     this.#callers.add(connection)
-    socket.once('close', () => this.#callers.delete(connection))
     if (this.#callers.size > maxStrangers + this.#members.size) this.#makeRoom()
   }
 
@@ -183,14 +190,24 @@ export class Membership {
     socket.once('close', () => clearTimeout(timer))
     socket.once('connect', () => {
       clearTimeout(timer)
-      const connection = greet(socket, {
-        identify: (message) => this.#helloOf(member, message),
-        adopt: (_, connection, message) => this.#adopt(link, connection, 'here', message),
-        failed: (connection, why) => this.#dialFailed(member, connection, why.reason),
-      })
-      member.dialing = connection
-      sayHello(connection, this.#options)
+      try {
+        member.dialing = this.#greetMember(member, socket)
+      } catch (error) {
+        socket.destroy()
+        this.#dialFailed(member, socket, asXpmemError(error, 'xpc').reason)
+      }
     })
+  }
+
+  #greetMember(member: Member, socket: Socket): XpcConnection {
+    const connection = greet(socket, {
+      identify: (message) => this.#helloOf(member, message),
+      adopt: (link, connection, message) => this.#adopt(link, connection, 'here', message),
+      failed: (connection, why) => this.#dialFailed(member, connection, why.reason),
+      closed: () => {},
+    })
+    sayHello(connection, this.#options)
+    return connection
   }
 
   #dialFailed(member: Member, dialed: Socket | XpcConnection, reason: string): void {

@@ -7,7 +7,7 @@ export interface StreamEvents {
   data(bytes: Uint8Array): void
   /** All that waited has been taken. */
   drained(): void
-  /** The other end has gone, or has finished. Comes once, not after `destroy()`. */
+  /** The other end has gone, or has finished; the stream is to be destroyed. Not after that. */
   end(why: XpmemError): void
 }
 
@@ -85,22 +85,24 @@ export class Stream {
     this.#watch()
   }
 
-  /** Nothing more is said: when all has been taken the other end is told so. */
+  /** Nothing more is said. It leaves now, whatever comes next; when all has been taken the other end is told so. */
   finish(): void {
     this.#finishing = true
-    if (!this.#flushing) this.#flush()
+    this.#flush()
   }
 
-  destroy(): void {
-    if (this.#closed) return
+  /** False if it was destroyed before. */
+  destroy(): boolean {
+    if (this.#closed) return false
     this.#closed = true
     this.#poll.close()
     kernel.close(this.#socket)
+    return true
   }
 
   #fail(thrown: unknown): void {
     if (this.#closed) return
-    this.destroy()
+    this.#poll.stop()
     this.#events.end(asXpmemError(thrown, 'xpc'))
   }
 
