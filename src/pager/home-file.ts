@@ -53,6 +53,8 @@ export class HomeFile implements HomeEffects, FaultHandler {
   /** The content that came with the event under way. */
   #content: Uint8Array = new Uint8Array()
   #buffer = new Uint8Array()
+  /** Pages that threads found no memory at: those that nobody ever stored to are given zeros. */
+  readonly #missing = new Set<number>()
   #lastNode = 0
   #faults = 0
   #pagesIn = 0
@@ -123,8 +125,9 @@ export class HomeFile implements HomeEffects, FaultHandler {
     this.#home.dropped(node, first, count)
   }
 
-  fault(page: number, access: Access): void {
+  fault(page: number, access: Access, isMissing: boolean): void {
     this.#faults += 1
+    if (isMissing) this.#missing.add(page)
     this.#home.fault(page, access, performance.now())
   }
 
@@ -149,6 +152,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   unprotect(first: number, count: number): void {
+    this.#populate(first, count)
     this.file.unprotect(first, count)
   }
 
@@ -191,7 +195,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   wake(first: number, count: number): void {
-    this.file.populate(first, count)
+    this.#populate(first, count)
     this.file.wake(first, count)
   }
 
@@ -207,6 +211,14 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   delay(first: number, count: number, untilMs: number): void {
     this.#alarm.set(first, count, untilMs)
+  }
+
+  /** A thread that is woken at a hole would only wait again. */
+  #populate(first: number, count: number): void {
+    if (this.#missing.size === 0) return
+    for (let page = first; page < first + count; page += 1) {
+      if (this.#missing.delete(page)) this.file.populate(page, 1)
+    }
   }
 
   #node(node: number): FarNode | undefined {
