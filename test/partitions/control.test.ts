@@ -42,7 +42,7 @@ test('a flush sends home what was changed, and only that', async (t) => {
   const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
   const { segid } = await share(home.actor, 16)
   const { attachment } = await attach(far.actor, segid)
-  for (const at of [1, 2, 9]) await store(far.actor, attachment, at * page, 'changed')
+  for (const at of [1, 5, 9]) await store(far.actor, attachment, at * page, 'changed')
   assert.equal((await statsOf(far.actor, attachment)).pagesOut, 0)
   await far.actor.call('flush', attachment)
   assert.equal((await statsOf(far.actor, attachment)).pagesOut, 3)
@@ -82,17 +82,27 @@ test('a prefetch or flush of a range that is not attached is EINVAL, of memory t
   }
 })
 
-test('a reader that prefetches for writing does not stop the link, nor get the right to write', async (t) => {
-  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
-  const { memory, segid } = await share(home.actor, 4)
-  const { attachment } = await attach(far.actor, segid, 'read')
-  const { since } = await partitionOf(far.actor, 'home')
-  await far.actor.call('prefetch', attachment, 0, 4 * page, 'write').catch(() => {})
-  await store(home.actor, memory, 0, 'after')
-  assert.equal(await load(far.actor, attachment, 0, 5), 'after')
-  const { state, since: now } = await partitionOf(far.actor, 'home')
-  assert.deepEqual([state, now], ['active', since])
-})
+for (const [where, index] of [
+  ['of another partition', 1],
+  ['of the same partition', 0],
+] as const) {
+  test(`a reader ${where} that prefetches for writing is given what it may have, and nobody notices`, async (t) => {
+    const sides = (await startWorld(t, 2)) as [Side, Side]
+    const [home, far] = sides
+    const { memory, segid } = await share(home.actor, 4)
+    const writer = await attach(far.actor, segid)
+    const reader = await another(t, sides[index])
+    const { attachment } = await attach(reader, segid, 'read')
+    const { since } = await partitionOf(far.actor, 'home')
+    await reader.call('prefetch', attachment, 0, 4 * page, 'write')
+    await store(home.actor, memory, 0, 'after')
+    assert.equal(await load(reader, attachment, 0, 5), 'after')
+    await store(far.actor, writer.attachment, 0, 'too')
+    assert.equal(await load(reader, attachment, 0, 3), 'too')
+    const { state, since: now } = await partitionOf(far.actor, 'home')
+    assert.deepEqual([state, now], ['active', since])
+  })
+}
 
 test('a snapshot shows what was there, and what is there when it is refreshed', async (t) => {
   const [home, far, third] = (await startWorld(t, 3)) as [Side, Side, Side]

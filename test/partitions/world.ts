@@ -9,7 +9,15 @@ import { ownAddress } from '../xpc/raw-peer.js'
 
 export const page = 4_096
 
+/** Where a partition listens, and what starts its service there. */
+export interface Site {
+  readonly address: Address
+  readonly within: readonly string[]
+}
+
 export interface WorldOptions {
+  /** On this machine's loopback unless said otherwise. */
+  readonly sites?: readonly Site[]
   readonly args?: readonly string[]
   /** Peers that the test plays, which may come to the first partition. */
   readonly strangers?: readonly string[]
@@ -20,15 +28,18 @@ const names = ['home', 'far', 'third'] as const
 /** Two or three partitions with a service each: `home`, `far` and `third`, where every one knows every other. */
 export async function startWorld(t: TestContext, count: 2 | 3, options: WorldOptions = {}): Promise<Side[]> {
   const { args = [], strangers = [] } = options
-  const addresses = names.map(() => ownAddress())
+  const sites = options.sites ?? names.map(() => ({ address: ownAddress(), within: [] }))
   const sides: Side[] = []
   for (const [index, name] of names.slice(0, count).entries()) {
     // Who was there before is connected to; who comes later connects.
     const others = names.slice(0, count).filter((other) => other !== name)
-    const known = others.map((other) => [other, names.indexOf(other) < index ? addressOf(addresses, other) : undefined])
+    const known = others.map((other) => [
+      other,
+      names.indexOf(other) < index ? siteOf(sites, other).address : undefined,
+    ])
     const unknown = index === 0 ? strangers.map((stranger) => [stranger, undefined]) : []
     const peers = Object.fromEntries([...known, ...unknown])
-    sides.push(await startSide(t, { name, id: index + 1, peers, address: addressOf(addresses, name), args }))
+    sides.push(await startSide(t, { name, id: index + 1, peers, ...siteOf(sites, name), args }))
   }
   for (const [index, { actor }] of sides.entries()) {
     for (const name of names.slice(0, count)) {
@@ -38,8 +49,7 @@ export async function startWorld(t: TestContext, count: 2 | 3, options: WorldOpt
   return sides
 }
 
-const addressOf = (addresses: readonly Address[], name: (typeof names)[number]) =>
-  addresses[names.indexOf(name)] as Address
+const siteOf = (sites: readonly Site[], name: (typeof names)[number]) => sites[names.indexOf(name)] as Site
 
 /** Another process of a partition. */
 export function another(t: TestContext, { service }: Side): Promise<Actor> {

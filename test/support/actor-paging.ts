@@ -30,6 +30,9 @@ export function pagingCalls({ thing, wordsOf }: Host) {
     Atomics.add(words, barrier, 1)
     return until(() => Atomics.load(words, barrier) === parties)
   }
+  /** Somebody else has stored to the word meanwhile, or all others are done. */
+  const othersCame = (words: Int32Array, word: number, own: number, barrier: number, parties: number) =>
+    until(() => Atomics.load(words, word) !== own || Atomics.load(words, barrier + 1) === parties - 1)
   let stores = 0
   let stopped = true
 
@@ -43,12 +46,17 @@ export function pagingCalls({ thing, wordsOf }: Host) {
     store: (memory: number, index: number, value: number) => Atomics.store(wordsOf(memory), index, value),
     untilWord: (memory: number, index: number, value: number) =>
       until(() => Atomics.load(wordsOf(memory), index) === value),
-    /** Waits for the others, then adds 1 so many times; what was there before each time. */
+    /** Waits for the others, then adds 1 so many times, letting others in now and then; what was there before each time. */
     async count(memory: number, word: number, times: number, barrier: number, parties: number) {
       const words = wordsOf(memory)
       const before = new Int32Array(times)
       await together(words, barrier, parties)
-      for (let turn = 0; turn < times; turn += 1) before[turn] = Atomics.add(words, word, 1)
+      for (let turn = 0; turn < times; turn += 1) {
+        const found = Atomics.add(words, word, 1)
+        before[turn] = found
+        if (turn % 500 === 0) await othersCame(words, word, found + 1, barrier, parties)
+      }
+      Atomics.add(words, barrier + 1, 1)
       return before
     },
     /** Waits for the others, then reads and writes a word at random; every value is written once. */
@@ -58,13 +66,16 @@ export function pagingCalls({ thing, wordsOf }: Host) {
       const history: Access[] = []
       await together(words, barrier, parties)
       for (let turn = 0; turn < times; turn += 1) {
-        const isWrite = random() < 0.4
+        const isLast = turn % 100 === 99
+        const isWrite = isLast || random() < 0.4
         let value = seed * 1_000_000 + turn
         const began = now()
         if (isWrite) Atomics.store(words, word, value)
         else value = Atomics.load(words, word)
         history.push([isWrite ? 'write' : 'read', began, now(), value])
+        if (isLast) await othersCame(words, word, value, barrier, parties)
       }
+      Atomics.add(words, barrier + 1, 1)
       return history
     },
     /** Writes records of a ring, each word of one being its number. Word 0: how many; word 1,024: how many were read. */
