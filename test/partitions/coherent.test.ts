@@ -124,3 +124,28 @@ test('memory whose pages do not fit the cache is right all the same', async (t) 
   const { pagesIn } = await far.actor.call<{ pagesIn: number }>('stats', attachment)
   assert(pagesIn >= 2 * pages, `${pagesIn} pages came: none was dropped`)
 })
+
+test('a part of memory that is read and written from end to end is all that is asked for', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const { memory } = await share(home.actor, 64)
+  const address = await home.actor.call<bigint>('addressOfMemory', memory)
+  const { segid } = await home.actor.call<{ segid: bigint }>('makeRange', address + BigInt(16 * page), 21 * page, {
+    mode: 0o606,
+  })
+  await home.actor.call('fill', memory, 16 * page, 21 * page, 5)
+  const { attachment } = await attach(far.actor, segid)
+  assert.equal(await far.actor.call('compare', attachment, 0, 21 * page, 5), -1)
+  await far.actor.call('fill', attachment, 0, 21 * page, 6)
+  assert.equal(await home.actor.call('compare', memory, 16 * page, 21 * page, 6), -1)
+  const { pagesIn } = await far.actor.call<{ pagesIn: number }>('stats', attachment)
+  assert.equal(pagesIn, 21)
+})
+
+test('a store at home to memory that nobody ever touched does not wait for ever', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 8)
+  const { attachment } = await attach(far.actor, segid)
+  assert.equal(await load(far.actor, attachment, 0, 1), '\0')
+  await store(home.actor, memory, 3 * page, 'first')
+  assert.equal(await load(far.actor, attachment, 3 * page, 5), 'first')
+})

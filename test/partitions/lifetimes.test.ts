@@ -118,3 +118,29 @@ test('what an owner shares next has nothing of what it shared before', async (t)
     assert.equal(await load(home.actor, memory, page, 4), 'mine')
   }
 })
+
+test('memory at home is ordinary again when no other partition uses it, nor a reader its copy', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 4)
+  const local = await another(t, home)
+  const { attachment } = await attach(local, segid)
+  const faults = async () => (await local.call<{ faults: number }>('stats', attachment)).faults
+
+  const first = await farUser(far, segid)
+  await load(local, attachment, 0, 2 * page)
+  assert.notEqual(await faults(), 0)
+  await first.actor.call('release', first.permit)
+  await until(async () => (await faults()) === 0)
+  assert.equal(await load(home.actor, memory, page, 9), 'from afar')
+
+  const reader = await another(t, home)
+  const copy = await attach(reader, segid, 'read')
+  const second = await farUser(far, segid)
+  assert.equal(await load(reader, copy.attachment, page, 9), 'from afar')
+  await second.actor.call('release', second.permit)
+  await reader.end()
+  await load(local, attachment, 0, 2 * page)
+  await until(async () => (await faults()) === 0)
+  await store(local, attachment, 0, 'ordinary')
+  assert.equal(await load(home.actor, memory, 0, 8), 'ordinary')
+})
