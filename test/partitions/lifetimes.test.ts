@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { Actor } from '../support/actor.js'
 import { until } from '../support/until.js'
 import type { Side } from '../xpc/pair.js'
-import { another, attach, listed, load, page, share, startWorld, store, told, untilAlone } from './world.js'
+import { another, attach, listed, load, memfdsOf, page, share, startWorld, store, told, untilAlone } from './world.js'
 
 /** A far process that has pages of a segment, some of them for writing. */
 async function farUser(side: Side, segid: bigint, actor = side.actor) {
@@ -25,6 +25,7 @@ test('a far permit that is released takes its pages home and leaves nothing behi
   assert.equal(await load(home.actor, memory, page, 9), 'from afar')
   await untilAlone(home.actor, segid)
   assert.deepEqual(await listed(far.actor), [])
+  await until(() => memfdsOf(far.service.pid) === 0)
   // And again from the start.
   const again = await farUser(far, segid)
   await store(home.actor, memory, 0, 'once more')
@@ -100,6 +101,7 @@ for (const [what, { why, end }] of Object.entries(ends)) {
       await until(async () => (await listed(actor)).length === 0)
       await assert.rejects(actor.call('get', segid), { code: 'ENOENT' })
     }
+    for (const { service } of [home, far, third]) await until(() => memfdsOf(service.pid) === 0)
   })
 }
 

@@ -1,4 +1,5 @@
 /** Partitions of this machine that speak with each other, and processes in them. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import type { TestContext } from 'node:test'
 import type { SegmentInfo } from '../../src/wire/segment-info.js'
 import type { Address } from '../../src/xpc/directory.js'
@@ -111,4 +112,36 @@ export async function untilAlone(actor: Caller, segid: bigint): Promise<void> {
 export async function told(actor: Actor, event: RegExp): Promise<string[]> {
   await until(() => actor.events.some((one) => event.test(one)) || actor.child.exitCode !== null)
   return actor.events.filter((one) => event.test(one))
+}
+
+/** How many memfds a process has open. */
+export function memfdsOf(pid: number): number {
+  const folder = `/proc/${pid}/fd`
+  const links = readdirSync(folder).map((name) => {
+    try {
+      return readlinkSync(`${folder}/${name}`)
+    } catch {
+      return ''
+    }
+  })
+  return links.filter((link) => link.startsWith('/memfd:')).length
+}
+
+const watchdogMs = 120_000
+
+/** Says where the threads of processes wait if the test hangs. */
+export function watch(t: TestContext, processes: Readonly<Record<string, number>>): void {
+  const timer = setTimeout(() => {
+    for (const [name, pid] of Object.entries(processes)) console.error(`${name}, pid ${pid}: ${waitsOf(pid)}`)
+  }, watchdogMs)
+  t.after(() => clearTimeout(timer))
+}
+
+function waitsOf(pid: number): string {
+  try {
+    const tasks = readdirSync(`/proc/${pid}/task`)
+    return tasks.map((task) => readFileSync(`/proc/${pid}/task/${task}/wchan`, 'latin1')).join(' ')
+  } catch {
+    return 'gone'
+  }
 }

@@ -35,6 +35,7 @@ export function pagingCalls({ thing, wordsOf }: Host) {
     until(() => Atomics.load(words, word) !== own || Atomics.load(words, barrier + 1) === parties - 1)
   let stores = 0
   let stopped = true
+  let lost = 0
 
   return {
     prefetch: (attachment: number, offset?: number, length?: number, wanted?: 'read' | 'write') =>
@@ -102,22 +103,26 @@ export function pagingCalls({ thing, wordsOf }: Host) {
       }
       return 'whole'
     },
-    /** Stores 1, 2, 3, … to a word of each page, a turn at a time, until it is stopped or has nothing to store to. */
-    async startLoad(memory: number, word: number, pages: number) {
+    /** Stores 1, 2, 3, … to a word of each page, a turn at a time, until it is stopped or its memory is revoked. */
+    startLoad(memory: number, word: number, pages: number) {
+      const words = wordsOf(memory)
       stopped = false
       stores = 0
+      lost = 0
       const turn = () => {
-        const words = wordsOf(memory)
-        if (stopped || words.length === 0) {
-          stopped = true
-          return
+        if (words.length === 0) stopped = true
+        if (stopped) return
+        for (let at = word; at < pages * 1_024; at += 1_024) {
+          if (Atomics.load(words, at) !== stores) lost += 1
+          Atomics.store(words, at, stores + 1)
         }
         stores += 1
-        for (let page = 0; page < pages; page += 1) Atomics.store(words, page * 1_024 + word, stores)
         setImmediate(turn)
       }
       turn()
     },
+    /** How often a word was not what was stored to it last. */
+    loadLost: () => lost,
     /** How many turns there were. */
     loadDone: () => stores,
     async untilLoad(turns: number) {
