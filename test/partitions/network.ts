@@ -56,6 +56,27 @@ export class Network {
     return new Network(sites, middle)
   }
 
+  /** Everything that a site sends takes 50 ms, and one packet of 100 is lost. Why not, if that cannot be. */
+  slowDown(site: number): string | undefined {
+    const { within } = this.sites[site] as Site
+    const [command = '', ...args] = [
+      ...within,
+      'tc',
+      'qdisc',
+      'add',
+      'dev',
+      'out',
+      'root',
+      'netem',
+      'delay',
+      '50ms',
+      'loss',
+      '1%',
+    ]
+    const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' })
+    return status === 0 ? undefined : (error?.message ?? stderr.trim())
+  }
+
   /** Cuts a site off from the others, or joins it again. */
   set(site: number, state: 'up' | 'down'): void {
     ip('-n', this.#middle, 'link', 'set', `to${site}`, state)

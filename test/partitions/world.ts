@@ -14,6 +14,8 @@ export const page = 4_096
 export interface Site {
   readonly address: Address
   readonly within: readonly string[]
+  /** Where others find it, if that is not the same. */
+  readonly reach?: Address
 }
 
 export interface WorldOptions {
@@ -36,7 +38,7 @@ export async function startWorld(t: TestContext, count: 2 | 3, options: WorldOpt
     const others = names.slice(0, count).filter((other) => other !== name)
     const known = others.map((other) => [
       other,
-      names.indexOf(other) < index ? siteOf(sites, other).address : undefined,
+      names.indexOf(other) < index ? reachOf(siteOf(sites, other)) : undefined,
     ])
     const unknown = index === 0 ? strangers.map((stranger) => [stranger, undefined]) : []
     const peers = Object.fromEntries([...known, ...unknown])
@@ -49,6 +51,8 @@ export async function startWorld(t: TestContext, count: 2 | 3, options: WorldOpt
   }
   return sides
 }
+
+const reachOf = ({ address, reach = address }: Site) => reach
 
 const siteOf = (sites: readonly Site[], name: (typeof names)[number]) => sites[names.indexOf(name)] as Site
 
