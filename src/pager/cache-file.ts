@@ -114,13 +114,13 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   taken(first: number, count: number, share: Share, content: Uint8Array): void {
     this.#content = content
     this.#cache.data(first, count, share, performance.now())
-    this.#demands.met(count)
+    this.#demands.met(first, count)
     if (share === 'exclusive') this.#flushLater()
   }
 
   granted(first: number, count: number): void {
     this.#cache.grant(first, count, performance.now())
-    this.#demands.met(count)
+    this.#demands.met(first, count)
     this.#flushLater()
   }
 
@@ -153,7 +153,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   }
 
   request(access: Access, first: number, count: number): void {
-    this.#demands.made(count)
+    this.#demands.made(first, count)
     this.#home.request(access, first, count)
   }
 

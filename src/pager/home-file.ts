@@ -107,13 +107,13 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   invalidated(node: number, first: number, count: number): void {
     this.#home.invalidated(node, first, count, performance.now())
-    this.#nodes.get(node)?.demands.met(count)
+    this.#nodes.get(node)?.demands.met(first, count)
   }
 
   returned(node: number, first: number, count: number, returned: Returned, content: Uint8Array): void {
     this.#content = content
     this.#home.returned(node, first, count, returned, performance.now())
-    this.#nodes.get(node)?.demands.met(count)
+    this.#nodes.get(node)?.demands.met(first, count)
   }
 
   put(node: number, first: number, count: number, put: Put, content: Uint8Array): void {
@@ -200,12 +200,12 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   invalidate(node: number, first: number, count: number): void {
-    this.#nodes.get(node)?.demands.made(count)
+    this.#nodes.get(node)?.demands.made(first, count)
     this.#node(node)?.invalidate(first, count)
   }
 
   recall(node: number, first: number, count: number, keep: Keep): void {
-    this.#nodes.get(node)?.demands.made(count)
+    this.#nodes.get(node)?.demands.made(first, count)
     this.#node(node)?.recall(first, count, keep)
   }
 

@@ -113,6 +113,8 @@ export class Nodes {
     switch (message.name) {
       case 'read':
       case 'write':
+        // All of them may be answered in one event, which nobody could interrupt.
+        if (count > maxPagesPerMessage) throw malformed(message, `no message asks for ${count} pages`)
         if (!node.allowed.contains(message)) throw malformed(message, 'the pages are not of what is attached')
         return home.request(number, message.name, first, count)
       case 'invalidated':
