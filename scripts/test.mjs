@@ -19,7 +19,7 @@ const wanted = process.argv.slice(2)
 const sanitize = process.env.XPMEM_TEST_SANITIZE ?? ''
 
 /** Test files that start C processes. */
-const withC = /^(conformance|stress|examples\/python)/
+const withC = /^(conformance|stress|partitions\/c\.|examples\/python)/
 
 const files = readdirSync(join(root, 'dist/test'), { recursive: true })
   .filter((name) => name.endsWith('.test.js') && (wanted.length === 0 || wanted.some((part) => name.includes(part))))

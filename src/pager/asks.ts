@@ -44,9 +44,9 @@ export class Asks {
   }
 
   /** Pages have come. */
-  came(count: number): void {
+  came(first: number, count: number): void {
     this.#come += count
-    this.#demands.met(count)
+    this.#demands.met(first, count)
     this.#sendNext()
     const ready = this.#waiters.filter(({ pages }) => pages <= this.#come)
     if (ready.length === 0) return
@@ -74,7 +74,7 @@ export class Asks {
       const next = this.#queue.shift()
       if (next === undefined) return
       this.#sent += next.count
-      this.#demands.made(next.count)
+      this.#demands.made(next.first, next.count)
       this.#home.request(next.access, next.first, next.count)
     }
   }

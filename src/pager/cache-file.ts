@@ -8,6 +8,7 @@ import { Alarm } from './alarm.js'
 import { Asks } from './asks.js'
 import type { Budget, Evictable } from './budget.js'
 import type { ReadPages } from './home-file.js'
+import { type PageRange, PageRanges } from './page-ranges.js'
 import { type FaultHandler, PagedFile, type PagingStats } from './paged-file.js'
 
 /** The home of a file, as a cache speaks with it. `read` puts the content of some of the pages into a message. */
@@ -25,6 +26,8 @@ export interface FarHome {
 
 export interface CacheFileOptions {
   readonly length: number
+  /** What those who have it mapped may do. */
+  readonly access: Access
   readonly holdMs: number
   /** How often dirty pages are sent home. */
   readonly flushMs: number
@@ -41,6 +44,9 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly #budget: Budget
   readonly #asks: Asks
   readonly #flushMs: number
+  readonly #access: Access
+  /** What home may be asked for. */
+  readonly #attached = new PageRanges()
   /** Since when threads wait for a page. */
   readonly #waiting = new Map<number, number>()
   #waitedMs = 0
@@ -58,6 +64,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#alarm = new Alarm((first, count, now) => this.#cache.elapsed(first, count, now))
     this.#asks = new Asks(home)
     this.#flushMs = options.flushMs
+    this.#access = options.access
     this.#budget = options.budget
     this.#budget.add(this)
   }
@@ -68,6 +75,11 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
 
   get lastFaultMs(): number {
     return this.#lastFaultMs
+  }
+
+  /** Some of the pages are attached. */
+  attached(range: PageRange): void {
+    this.#attached.add(range)
   }
 
   /** Gives everything back, as nobody uses it any more. */
@@ -86,24 +98,28 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.file.close()
   }
 
-  fault(page: number, access: Access, isMissing: boolean): void {
+  fault(page: number, wanted: Access, isMissing: boolean): void {
+    const access = this.#allowed(wanted)
+    const following = this.#attached.following(page)
+    // A process that made its mapping writable, or larger, which it may not, waits.
+    if (following === 0 || (access !== wanted && !isMissing)) return
     this.#lastFaultMs = performance.now()
     if (!this.#waiting.has(page)) this.#waiting.set(page, this.#lastFaultMs)
     this.#cache.fault(page, access, 0)
-    const ahead = isMissing ? Math.min(this.#ahead.next(page), this.file.pageCount - page - 1) : 0
+    const ahead = isMissing ? Math.min(this.#ahead.next(page), following - 1) : 0
     if (ahead > 0) this.#cache.prefetch(page + 1, ahead, access)
   }
 
   taken(first: number, count: number, share: Share, content: Uint8Array): void {
     this.#content = content
     this.#cache.data(first, count, share, performance.now())
-    this.#asks.came(count)
+    this.#asks.came(first, count)
     if (share === 'exclusive') this.#flushLater()
   }
 
   granted(first: number, count: number): void {
     this.#cache.grant(first, count, performance.now())
-    this.#asks.came(count)
+    this.#asks.came(first, count)
     this.#flushLater()
   }
 
@@ -122,7 +138,8 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
 
   async prefetch(first: number, count: number, access: Access): Promise<void> {
     this.#lastFaultMs = performance.now()
-    this.#cache.prefetch(first, count, access)
+    const some = Math.min(count, this.#attached.following(first))
+    if (some > 0) this.#cache.prefetch(first, some, this.#allowed(access))
     await this.#asks.answered()
   }
 
@@ -182,6 +199,11 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
 
   delay(first: number, count: number, untilMs: number): void {
     this.#alarm.set(first, count, untilMs)
+  }
+
+  /** Home cuts off a partition that asks to write what it may only read. */
+  #allowed(access: Access): Access {
+    return this.#access === 'read' ? 'read' : access
   }
 
   #changed(pages: number): void {

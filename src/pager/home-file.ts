@@ -53,6 +53,8 @@ export class HomeFile implements HomeEffects, FaultHandler {
   /** The content that came with the event under way. */
   #content: Uint8Array = new Uint8Array()
   #buffer = new Uint8Array()
+  /** Pages that threads found no memory at: those that nobody ever stored to are given zeros. */
+  readonly #missing = new Set<number>()
   #lastNode = 0
   #faults = 0
   #pagesIn = 0
@@ -105,13 +107,13 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   invalidated(node: number, first: number, count: number): void {
     this.#home.invalidated(node, first, count, performance.now())
-    this.#nodes.get(node)?.demands.met(count)
+    this.#nodes.get(node)?.demands.met(first, count)
   }
 
   returned(node: number, first: number, count: number, returned: Returned, content: Uint8Array): void {
     this.#content = content
     this.#home.returned(node, first, count, returned, performance.now())
-    this.#nodes.get(node)?.demands.met(count)
+    this.#nodes.get(node)?.demands.met(first, count)
   }
 
   put(node: number, first: number, count: number, put: Put, content: Uint8Array): void {
@@ -123,8 +125,9 @@ export class HomeFile implements HomeEffects, FaultHandler {
     this.#home.dropped(node, first, count)
   }
 
-  fault(page: number, access: Access): void {
+  fault(page: number, access: Access, isMissing: boolean): void {
     this.#faults += 1
+    if (isMissing) this.#missing.add(page)
     this.#home.fault(page, access, performance.now())
   }
 
@@ -149,6 +152,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   unprotect(first: number, count: number): void {
+    this.#populate(first, count)
     this.file.unprotect(first, count)
   }
 
@@ -191,22 +195,30 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   wake(first: number, count: number): void {
-    this.file.populate(first, count)
+    this.#populate(first, count)
     this.file.wake(first, count)
   }
 
   invalidate(node: number, first: number, count: number): void {
-    this.#nodes.get(node)?.demands.made(count)
+    this.#nodes.get(node)?.demands.made(first, count)
     this.#node(node)?.invalidate(first, count)
   }
 
   recall(node: number, first: number, count: number, keep: Keep): void {
-    this.#nodes.get(node)?.demands.made(count)
+    this.#nodes.get(node)?.demands.made(first, count)
     this.#node(node)?.recall(first, count, keep)
   }
 
   delay(first: number, count: number, untilMs: number): void {
     this.#alarm.set(first, count, untilMs)
+  }
+
+  /** A thread that is woken at a hole would only wait again. */
+  #populate(first: number, count: number): void {
+    if (this.#missing.size === 0) return
+    for (let page = first; page < first + count; page += 1) {
+      if (this.#missing.delete(page)) this.file.populate(page, 1)
+    }
   }
 
   #node(node: number): FarNode | undefined {

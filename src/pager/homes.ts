@@ -84,9 +84,9 @@ export class Homes {
 
   /** The process is gone. */
   forget(group: ThreadGroup): void {
-    for (const { copies } of this.#entries.values()) {
+    for (const [identity, { copies }] of this.#entries) {
       copies.get(group)?.copy.close()
-      copies.delete(group)
+      if (copies.delete(group)) this.release(identity)
     }
   }
 

@@ -15,9 +15,10 @@ export class LocalCopy implements FarHome, FarNode {
   readonly #node: number
   #closed = false
 
-  constructor(home: HomeFile, options: Omit<CacheFileOptions, 'length'>) {
+  constructor(home: HomeFile, options: Omit<CacheFileOptions, 'length' | 'access'>) {
     this.#home = home
-    this.cache = new CacheFile(this, { ...options, length: home.file.pageCount * kernel.pageSize })
+    this.cache = new CacheFile(this, { ...options, length: home.file.pageCount * kernel.pageSize, access: 'read' })
+    this.cache.attached({ first: 0, count: home.file.pageCount })
     this.#node = home.join(this)
   }
 

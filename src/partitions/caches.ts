@@ -4,10 +4,11 @@ import { kernel } from '../kernel/index.js'
 import { CacheFile, type FarHome } from '../pager/cache-file.js'
 import type { ReadPages } from '../pager/home-file.js'
 import type { PagingOptions } from '../pager/homes.js'
-import { keep, put, returned, share } from '../wire/xpc-schema.js'
+import { keep, noFile, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import { eachPart, Way } from './nodes.js'
 import type { Peer } from './peer.js'
+import type { Place } from './places.js'
 
 /** Messages about pages that a home sends. */
 export type HomeMessage = XpcMessage<'data' | 'grant' | 'invalidate' | 'recall'>
@@ -75,6 +76,12 @@ class LinkHome implements FarHome {
   }
 }
 
+/** Which of the copies of a file, and what those who have it mapped may do. */
+export interface CacheKind {
+  readonly cache: number
+  readonly access: Access
+}
+
 /** A copy here of a file of a peer's. */
 export interface FarFile {
   readonly cache: CacheFile
@@ -90,6 +97,8 @@ const syncTimeoutMs = 5_000
 export class Caches {
   readonly #peer: Peer
   readonly #files = new Map<string, FarFile>()
+  /** How often home was told that a copy is given up. */
+  leaves = 0
   readonly #close: (file: CacheFile) => void
 
   readonly #options: PagingOptions
@@ -102,12 +111,12 @@ export class Caches {
   }
 
   /** The copy that has a number, for a permit. EPROTO if its home says another length than before. */
-  use(file: number, length: number, cache: number, apid: bigint): CacheFile {
+  use(file: number, length: number, { cache, access }: CacheKind, apid: bigint): CacheFile {
     const key = `${file}:${cache}`
     let known = this.#files.get(key)
     if (known === undefined) {
       const home = new LinkHome(this.#peer, file, cache)
-      known = { cache: new CacheFile(home, { ...this.#options, length }), users: new Set(), length }
+      known = { cache: new CacheFile(home, { ...this.#options, length, access }), users: new Set(), length }
       this.#files.set(key, known)
     } else if (known.length !== length) {
       throw new XpmemError('EPROTO', 'attach', 'the file has another length than before')
@@ -144,9 +153,21 @@ export class Caches {
       this.#files.delete(key)
       cache.giveBack()
       const [file, number] = key.split(':').map(Number) as [number, number]
-      this.#peer.link.send('leave', 0, { file, cache: number })
+      this.#leave(file, number)
       this.#close(cache)
     }
+  }
+
+  /** Who asked for these places has gone: home need not keep in mind that they may be asked for. */
+  abandon(places: readonly Place[], { cache }: CacheKind): void {
+    for (const file of new Set(places.map((place) => place.file))) {
+      if (file !== noFile && !this.#files.has(`${file}:${cache}`)) this.#leave(file, cache)
+    }
+  }
+
+  #leave(file: number, cache: number): void {
+    this.leaves += 1
+    this.#peer.link.send('leave', 0, { file, cache })
   }
 
   /** The peer is gone: nothing more comes, and who waits is woken. */

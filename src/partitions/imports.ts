@@ -14,9 +14,9 @@ import type { Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
 import { access, extentFlag, hole, maxDescriptors } from '../wire/schema.js'
 import { maxGroupsTold, noFile, xpcAttachFlag, xpcGetFlag, xpcGotFlag } from '../wire/xpc-schema.js'
-import type { XpcMessage } from '../xpc/connection.js'
+import type { XpcInput, XpcMessage } from '../xpc/connection.js'
 import type { Link } from '../xpc/link.js'
-import { Caches, type HomeMessage } from './caches.js'
+import { type CacheKind, Caches, type HomeMessage } from './caches.js'
 import type { Peer } from './peer.js'
 import { BadAnswer, checkPlaces, type Place } from './places.js'
 
@@ -139,13 +139,27 @@ export class Imports {
 
   async #attach(client: Client, permit: Permit, range: Range, peer: Peer, apid: bigint): Promise<FarExtents> {
     // Who only reads has a copy of its own: it takes a writable descriptor to have faults answered.
-    const cache = permit.access === access.readwrite ? 0 : client.group.id
+    const kind: CacheKind =
+      permit.access === access.readwrite ? { cache: 0, access: 'write' } : { cache: client.group.id, access: 'read' }
     const { offset, length, holes } = range
     const flags = holes ? xpcAttachFlag.holes : 0
-    const answer = await peer.link.request('attach', { apid, offset, length, cache, flags }, answerTimeoutMs)
-    if (answer.name !== 'places') throw new BadAnswer(`the partition answered an attach with ${answer.name}`)
-    if (!this.#permits.has(permit.apid)) throw new XpmemError('ENOENT', 'attach', 'the segment is gone')
-    return this.#extentsOf(client, permit, peer, checkPlaces(answer.rows, range), cache)
+    const places = await this.#places(peer, { apid, offset, length, cache: kind.cache, flags })
+    if (!this.#permits.has(permit.apid)) {
+      this.#cachesOf(peer).abandon(places, kind)
+      throw new XpmemError('ENOENT', 'attach', 'the segment is gone')
+    }
+    return this.#extentsOf(client, permit, peer, checkPlaces(places, range), kind)
+  }
+
+  /** Asks again if a copy was given up meanwhile: it may be one of those that the answer tells of. */
+  async #places(peer: Peer, input: XpcInput<'attach'>): Promise<readonly Place[]> {
+    const caches = this.#cachesOf(peer)
+    for (;;) {
+      const { leaves } = caches
+      const answer = await peer.link.request('attach', input, answerTimeoutMs)
+      if (answer.name !== 'places') throw new BadAnswer(`the partition answered an attach with ${answer.name}`)
+      if (caches.leaves === leaves) return answer.rows
+    }
   }
 
   /** Copies a range as it is at home, piece by piece, into a memfd. */
@@ -166,7 +180,7 @@ export class Imports {
     }
   }
 
-  async #extentsOf(client: Client, permit: Permit, peer: Peer, places: Place[], cache: number): Promise<FarExtents> {
+  async #extentsOf(client: Client, permit: Permit, peer: Peer, places: Place[], kind: CacheKind): Promise<FarExtents> {
     const rows: Row<'extent'>[] = []
     const files: CacheFile[] = []
     for (const { offset, length, fileOffset, fileLength, file } of places) {
@@ -174,7 +188,8 @@ export class Imports {
         rows.push({ offset, length, fileOffset: 0, descriptor: hole, flags: 0 })
         continue
       }
-      const copy = this.#cachesOf(peer).use(file, fileLength, cache, permit.apid)
+      const copy = this.#cachesOf(peer).use(file, fileLength, kind, permit.apid)
+      copy.attached({ first: fileOffset / kernel.pageSize, count: length / kernel.pageSize })
       let descriptor = files.indexOf(copy)
       if (descriptor < 0 && files.length === maxDescriptors) break
       if (descriptor < 0) descriptor = files.push(copy) - 1

@@ -3,15 +3,10 @@ import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 import type { FarNode, HomeFile, ReadPages } from '../pager/home-file.js'
 import type { PagedHome } from '../pager/homes.js'
+import { type PageRange, PageRanges } from '../pager/page-ranges.js'
 import { keep, maxPagesPerMessage, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import type { Peer } from './peer.js'
-
-/** Pages of a file. */
-interface PageRange {
-  readonly first: number
-  readonly count: number
-}
 
 /** Messages about pages that a cache sends. */
 export type CacheMessage = XpcMessage<'read' | 'write' | 'invalidated' | 'returned' | 'put' | 'dropped'>
@@ -81,8 +76,8 @@ interface Node {
   readonly home: HomeFile
   readonly identity: string
   readonly number: number
-  /** What it may ask for, sorted and apart. */
-  allowed: PageRange[]
+  /** What it may ask for. */
+  readonly allowed: PageRanges
 }
 
 /** The caches that one peer has of files of this partition. */
@@ -100,12 +95,12 @@ export class Nodes {
     let node = this.#nodes.get(key)
     if (node === undefined) {
       const joined = home.join(new LinkNode(this.#peer, number, cache, access))
-      node = { home, identity: home.file.identity, number: joined, allowed: [] }
+      node = { home, identity: home.file.identity, number: joined, allowed: new PageRanges() }
       this.#nodes.set(key, node)
     } else if (access === 'write' && home.accessOf(node.number) === 'read') {
       throw new XpmemError('EPROTO', 'attach', 'a cache that reads cannot become one that writes')
     }
-    node.allowed = joinedRanges([...node.allowed, range])
+    node.allowed.add(range)
   }
 
   /** Carries out a message about pages. EPROTO for what breaks the protocol. */
@@ -118,7 +113,9 @@ export class Nodes {
     switch (message.name) {
       case 'read':
       case 'write':
-        if (!contains(node.allowed, message)) throw malformed(message, 'the pages are not of what is attached')
+        // All of them may be answered in one event, which nobody could interrupt.
+        if (count > maxPagesPerMessage) throw malformed(message, `no message asks for ${count} pages`)
+        if (!node.allowed.contains(message)) throw malformed(message, 'the pages are not of what is attached')
         return home.request(number, message.name, first, count)
       case 'invalidated':
         return home.invalidated(number, first, count)
@@ -176,21 +173,4 @@ export class Way {
     if (found === undefined) throw malformed(this.#message, `there is no way ${this.#message.way}`)
     return found
   }
-}
-
-function joinedRanges(ranges: PageRange[]): PageRange[] {
-  const result: PageRange[] = []
-  for (const range of ranges.sort((a, b) => a.first - b.first)) {
-    const last = result.at(-1)
-    if (last === undefined || last.first + last.count < range.first) result.push(range)
-    else {
-      const end = Math.max(last.first + last.count, range.first + range.count)
-      result[result.length - 1] = { first: last.first, count: end - last.first }
-    }
-  }
-  return result
-}
-
-function contains(ranges: readonly PageRange[], { first, count }: PageRange): boolean {
-  return ranges.some((range) => range.first <= first && first + count <= range.first + range.count)
 }

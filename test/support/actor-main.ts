@@ -30,6 +30,7 @@ import {
 } from '../../src/index.js'
 import { kernel, metaLength } from '../../src/kernel/index.js'
 import { attachDefaults, conformanceCalls, WasmMemory } from './actor-conformance.js'
+import { pagingCalls } from './actor-paging.js'
 import { until } from './until.js'
 
 const things = new Map<number, unknown>()
@@ -131,6 +132,10 @@ const offer = (segment: Segment) => ({ handle: keep(segment), segid: segment.seg
 
 const calls = {
   ...conformanceCalls({ partition: () => partition, keep, bytesOf, offer }),
+  ...pagingCalls({
+    thing: (handle) => thing(handle, Attachment),
+    wordsOf: (handle) => new Int32Array(bytesOf(handle).buffer),
+  }),
   keepOnOwnerExit() {
     attachDefaults.onOwnerExit = 'keep'
   },
@@ -143,6 +148,9 @@ const calls = {
     partition = await Partition.open(options)
     partition.on('disconnected', () => tell('disconnected'))
     partition.on('reconnected', () => tell('reconnected'))
+    partition.on('rolledBack', (segid, ranges) => {
+      for (const { offset, length } of ranges) tell(`rolledBack:${segid}:${offset}:${length}`)
+    })
   },
   allocate: (length: number) => keep(partition.allocate(length)),
   wasm: (pages: number) => keep(new WasmMemory({ initial: pages })),

@@ -25,15 +25,16 @@ export interface TestService {
   end(signal: NodeJS.Signals): Promise<void>
 }
 
-/** Starts `xpmem serve` and waits for its ready line; it is ended with the test. */
+/** Starts `xpmem serve`, by the command `within` if there is one, and waits for its ready line; it is ended with the test. */
 export async function startService(
   t: TestContext,
-  options: { runtimeDir?: string; partition?: string; args?: string[] } = {},
+  options: { runtimeDir?: string; partition?: string; args?: string[]; within?: readonly string[] } = {},
 ): Promise<TestService> {
   const runtimeDir = options.runtimeDir ?? mkdtempSync(join(tmpdir(), 'r-'))
   const partition = options.partition ?? 'default'
   const args = [cliPath, 'serve', '--runtime-dir', runtimeDir, '--partition', partition, ...(options.args ?? [])]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [command, ...words] = [...(options.within ?? []), process.execPath, ...args]
+  const child = spawn(command as string, words, { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   t.after(async () => {
     child.kill('SIGCONT')

@@ -22,6 +22,8 @@ export interface SideOptions {
   readonly address?: Address
   readonly args?: readonly string[]
   readonly runtimeDir?: string
+  /** The command that starts the service somewhere else. */
+  readonly within?: readonly string[]
 }
 
 export function serveArgs({ id, peers, args = [] }: SideOptions, address: Address): string[] {
@@ -34,9 +36,14 @@ export function serveArgs({ id, peers, args = [] }: SideOptions, address: Addres
 
 export async function startSide(t: TestContext, options: SideOptions): Promise<Side> {
   const address = options.address ?? ownAddress()
-  const { runtimeDir, name: partition } = options
+  const { runtimeDir, name: partition, within = [] } = options
   const args = serveArgs(options, address)
-  const service = await startService(t, { partition, args, ...(runtimeDir === undefined ? {} : { runtimeDir }) })
+  const service = await startService(t, {
+    partition,
+    args,
+    within,
+    ...(runtimeDir === undefined ? {} : { runtimeDir }),
+  })
   const actor = await startActor(t, { runtimeDir: service.runtimeDir, partition })
   return { service, address, actor }
 }

@@ -1,0 +1,99 @@
+/** C programs and processes in JavaScript that share memory across partitions. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { startCActor } from '../support/c-actor.js'
+import { until } from '../support/until.js'
+import { partitionOf, type Side } from '../xpc/pair.js'
+import { another, attach, load, page, startWorld, store } from './world.js'
+
+const startC = (t: Parameters<typeof startCActor>[0], { service }: Side) =>
+  startCActor(t, { runtimeDir: service.runtimeDir, partition: service.partition })
+
+test('a C program attaches memory of another partition by its segid, and both see what the other stores', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const memory = await home.actor.call<number>('allocate', 8 * page)
+  const { handle, segid } = await home.actor.call<{ handle: number; segid: bigint }>('make', memory, { mode: 0o606 })
+  const program = await startC(t, far)
+  const { permit, attachment } = await attach(program, segid, 'readwrite', { length: 8 * page })
+  for (let round = 0; round < 4; round += 1) {
+    await home.actor.call('fill', memory, 0, 8 * page, 2 * round)
+    assert.equal(await program.call('compare', attachment, 0, 8 * page, 2 * round), -1)
+    await program.call('fill', attachment, 0, 8 * page, 2 * round + 1)
+    assert.equal(await home.actor.call('compare', memory, 0, 8 * page, 2 * round + 1), -1)
+  }
+  const reader = await attach(program, segid, 'read', { length: 8 * page })
+  assert.equal(await program.call('compare', reader.attachment, 0, 8 * page, 7), -1)
+  await store(home.actor, memory, 0, 'to the reader')
+  assert.equal(await load(program, reader.attachment, 0, 13), 'to the reader')
+  await program.call('release', permit)
+
+  await home.actor.call('remove', handle)
+  await program.call('untilRevoked', reader.attachment)
+  await program.call('untilGone', segid)
+})
+
+test('memory of a C program, moved when it is attached from afar, is one memory in all of three partitions', async (t) => {
+  const [home, far, third] = (await startWorld(t, 3)) as [Side, Side, Side]
+  const owner = await startC(t, home)
+  const memory = await owner.call<number>('live', 16 * page)
+  await owner.call('fill', memory, 0, 16 * page, 1)
+  const { handle, segid } = await owner.call<{ handle: number; segid: bigint }>('make', memory, { mode: 0o606 })
+  const local = await another(t, home)
+  const views = [{ actor: owner as Parameters<typeof load>[0], memory }]
+  for (const actor of [far.actor, third.actor, local, await startC(t, third)]) {
+    const { attachment } = await attach(actor, segid, 'readwrite', { length: 16 * page })
+    assert.equal(await actor.call('compare', attachment, 0, 16 * page, 1), -1)
+    views.push({ actor, memory: attachment })
+  }
+  for (const [index, writer] of views.entries()) {
+    const words = `written by ${index}`
+    await store(writer.actor, writer.memory, index * page + 7, words)
+    for (const { actor, memory: own } of views)
+      assert.equal(await load(actor, own, index * page + 7, words.length), words)
+  }
+  await owner.call('remove', handle)
+  await until(() => far.actor.events.some((event) => /^revoked:\d+:removed$/.test(event)))
+  assert.equal(await load(owner, memory, 7, 12), 'written by 0')
+})
+
+test('a C program at home may only read and sees what is stored afar', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const memory = await home.actor.call<number>('allocate', 4 * page)
+  const { segid } = await home.actor.call<{ segid: bigint }>('make', memory, { mode: 0o606 })
+  const before = await startC(t, home)
+  const early = await attach(before, segid, 'read', { length: 4 * page })
+  const writer = await attach(far.actor, segid)
+  const after = await startC(t, home)
+  const late = await attach(after, segid, 'read', { length: 4 * page })
+  for (let round = 0; round < 5; round += 1) {
+    const words = `round ${round}`
+    await store(far.actor, writer.attachment, round * 700, words)
+    assert.equal(await load(before, early.attachment, round * 700, 7), words)
+    assert.equal(await load(after, late.attachment, round * 700, 7), words)
+  }
+})
+
+test('a C program that makes memory writable which it may only read stops nobody but itself', async (t) => {
+  for (const index of [0, 1] as const) {
+    const sides = (await startWorld(t, 2)) as [Side, Side]
+    const [home, far] = sides
+    const memory = await home.actor.call<number>('allocate', page)
+    const { segid } = await home.actor.call<{ segid: bigint }>('make', memory, { mode: 0o606 })
+    const writer = await attach(far.actor, segid)
+    await store(far.actor, writer.attachment, 0, 'from afar')
+    const program = await startC(t, sides[index])
+    const { attachment } = await attach(program, segid, 'read', { length: page })
+    const { since } = await partitionOf(far.actor, 'home')
+    assert.equal(await load(program, attachment, 0, 9), 'from afar')
+    await program.call('mprotect', attachment, 0, page, 'rw')
+    program.call('write', attachment, 0, Buffer.from('mine')).catch(() => {})
+    // It waits, or writes to its own copy; the others go on.
+    for (const words of ['goes on', 'still..']) {
+      await store(far.actor, writer.attachment, 0, words)
+      assert.equal(await load(home.actor, memory, 0, 7), words)
+    }
+    const { state, since: now } = await partitionOf(far.actor, 'home')
+    assert.deepEqual([state, now], ['active', since])
+    await program.end()
+  }
+})
