@@ -164,10 +164,12 @@ size_t xm_attachment_paged(uint64_t address, size_t *at, struct xm_row_mapping *
     return count;
 }
 
-/* Threads that wait for a page of memory that is not there any more find that out. */
+/*
+ * Threads that wait for a page of memory that is not there any more find that out. It may have been
+ * registered long after it was attached.
+ */
 static void wake_paged(const struct xm_attachment *attachment) {
-    if (attachment->paged)
-        xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
+    xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
 }
 
 /* Maps what a plan says and notes it. 0 or a negative errno. */

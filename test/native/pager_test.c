@@ -290,6 +290,26 @@ static void a_revocation_wakes_who_waits_for_a_page(void) {
     service_stop(&service);
 }
 
+static void a_revocation_wakes_who_waits_in_what_was_armed_after_it_was_attached(void) {
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    struct file file = make_file();
+    xm_owner_open(&owner, ignore_note);
+    struct xm_attachment *attachment = attach(agent, 4, file.descriptor, false, true);
+    CHECK(attachment != NULL);
+    int userfault = arm(&file, -1);
+    char *memory = (char *)(uintptr_t)attachment->span.address;
+    pthread_t loader = start_thread(load_byte, memory);
+    await_fault(userfault, memory, false);
+    service_ask(&service, XM_CODE_REVOKE, 40, XM_REASON_REMOVED, XM_BYTES_REVOKE, XM_CODE_DONE);
+    CHECK_EQUAL(joined(loader), 0);
+    CHECK(xm_owner_note(&owner) == attachment);
+    end(agent, attachment);
+    close(userfault);
+    close(file.descriptor);
+    xm_agent_close(agent, &listener.listener);
+    service_stop(&service);
+}
+
 /* The child has a copy of the userfaultfd. */
 static void a_child_keeps_no_file_armed(void) {
     struct xm_agent *agent = connect_agent(&service, &listener);
@@ -323,6 +343,7 @@ int main(void) {
     RUN(copies_are_revoked_when_the_service_ends);
     RUN(read_only_attachments_show_a_copy);
     RUN(a_revocation_wakes_who_waits_for_a_page);
+    RUN(a_revocation_wakes_who_waits_in_what_was_armed_after_it_was_attached);
     RUN(a_child_keeps_no_file_armed);
     return 0;
 }
