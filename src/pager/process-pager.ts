@@ -1,8 +1,12 @@
+import { XpmemError } from '../errors.js'
 import { kernel, type Poll } from '../kernel/index.js'
 import type { FaultHandler, PagedFile, PagedMapping } from './paged-file.js'
 
 /** Faults taken at once; the poll comes back for more after others had their turn. */
 const faultsPerTurn = 64
+
+/** Mappings of one process that are kept in mind. */
+const maxMappings = 65_536
 
 const write = 1
 const isProtected = 2
@@ -40,19 +44,36 @@ export class ProcessPager {
     handler: FaultHandler,
     where: { address: number; length: number; fileOffset: number },
   ): PagedMapping {
-    const mapping = { userfault: this.#userfault, ...where }
-    this.#drop((entry) => overlaps(entry.mapping, mapping))
-    this.#entries.splice(this.#indexAfter(mapping.address), 0, { mapping, file, handler })
+    const { address, length, fileOffset } = where
+    const mapping = { userfault: this.#userfault, address, length, fileOffset }
+    const [first, end] = this.#overlapping(mapping)
+    if (this.#entries.length - (end - first) >= maxMappings) {
+      throw new XpmemError(
+        'EMFILE',
+        'mapped',
+        `this process has ${maxMappings} paged mappings, which is the most one may have`,
+      )
+    }
+    const replaced = this.#entries.splice(first, end - first, { mapping, file, handler })
+    for (const entry of replaced) entry.file.removeMapping(entry.mapping)
     file.addMapping(mapping)
     return mapping
   }
 
+  /** Which mappings have some of a range: from the first to before the last. */
+  #overlapping(range: AddressRange): [first: number, end: number] {
+    const end = this.#indexAfter(range.address + range.length - 1)
+    let first = this.#indexAfter(range.address)
+    const before = this.#entries[first - 1]
+    if (before !== undefined && overlaps(before.mapping, range)) first -= 1
+    return [first, end]
+  }
+
   /** What is paged in a range of the process's memory: handlers, and pages of their files. */
   *within(range: AddressRange): Generator<{ handler: FaultHandler; first: number; count: number }> {
-    for (const { mapping, handler } of this.#entries) {
+    for (const { mapping, handler } of this.#entries.slice(...this.#overlapping(range))) {
       const start = Math.max(mapping.address, range.address)
       const end = Math.min(mapping.address + mapping.length, range.address + range.length)
-      if (start >= end) continue
       const first = Math.floor((start - mapping.address + mapping.fileOffset) / kernel.pageSize)
       yield { handler, first, count: Math.ceil((end - start) / kernel.pageSize) }
     }
@@ -112,8 +133,7 @@ export class ProcessPager {
   /** The process has moved memory: what is registered of it stays so. */
   #moved(from: number, to: number, length: number): void {
     const range = { address: from, length }
-    const parts = this.#entries.filter(({ mapping }) => overlaps(mapping, range))
-    for (const { mapping, file, handler } of parts) {
+    for (const { mapping, file, handler } of this.#entries.slice(...this.#overlapping(range))) {
       const start = Math.max(mapping.address, from)
       const end = Math.min(mapping.address + mapping.length, from + length)
       const fileOffset = mapping.fileOffset + (start - mapping.address)

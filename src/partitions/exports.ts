@@ -54,6 +54,9 @@ function failureOf(thrown: unknown, call: string): { errno: number; text: string
   return { errno: error.errno, text: error.reason.slice(0, maxFailureText) }
 }
 
+/** Copies of memory that are made at once. */
+const maxPeeking = 64
+
 /** Requests that wait for segments to come back, at the most. */
 const maxAwaiting = 1_024
 
@@ -62,6 +65,7 @@ export class Exports {
   readonly #context: ExportsContext
   readonly #nodes = new Map<Peer, Nodes>()
   #awaiting = 0
+  #peeking = 0
 
   constructor(context: ExportsContext) {
     this.#context = context
@@ -123,7 +127,9 @@ export class Exports {
 
   async #answerPeek(peer: Peer, message: XpcMessage<'peek'>): Promise<void> {
     const { offset, length } = message
+    this.#peeking += 1
     try {
+      if (this.#peeking > maxPeeking) fail('EAGAIN', 'attach', 'the home copies memory for many already')
       if (length > maxSnapshotBytes)
         fail('EINVAL', 'attach', `${maxSnapshotBytes} bytes are copied at once at the most`)
       const { segment, memory } = this.#attachable(peer, message)
@@ -133,6 +139,8 @@ export class Exports {
       peer.counters.pagesOut += length / kernel.pageSize
     } catch (thrown) {
       peer.link.send('failure', message.request, failureOf(thrown, 'attach'))
+    } finally {
+      this.#peeking -= 1
     }
   }
 

@@ -80,6 +80,9 @@ interface Node {
   readonly allowed: PageRanges
 }
 
+/** Caches of files that one peer may have. */
+const maxNodes = 65_536
+
 /** The caches that one peer has of files of this partition. */
 export class Nodes {
   readonly #peer: Peer
@@ -94,6 +97,9 @@ export class Nodes {
     const key = `${number}:${cache}`
     let node = this.#nodes.get(key)
     if (node === undefined) {
+      if (this.#nodes.size >= maxNodes) {
+        throw new XpmemError('EMFILE', 'attach', `a partition has ${maxNodes} caches of files at the most`)
+      }
       const joined = home.join(new LinkNode(this.#peer, number, cache, access))
       node = { home, identity: home.file.identity, number: joined, allowed: new PageRanges() }
       this.#nodes.set(key, node)

@@ -6,6 +6,9 @@ import type { Message, MessageInput } from '../wire/codec.js'
 import { access } from '../wire/schema.js'
 import type { ThreadGroup } from './groups.js'
 
+/** Pages of one mapping that a request gets at the most: 4 GiB. */
+const maxPrefetchPages = 1 << 20
+
 interface AddressRange {
   readonly address: number
   readonly length: number
@@ -25,7 +28,9 @@ export class PagingRequests {
     }
     const wanted = message.access === access.read ? 'read' : 'write'
     const parts = this.#within(group, message, 'prefetch')
-    await Promise.all(parts.map(({ handler, first, count }) => handler.prefetch(first, count, wanted)))
+    await Promise.all(
+      parts.map(({ handler, first, count }) => handler.prefetch(first, Math.min(count, maxPrefetchPages), wanted)),
+    )
   }
 
   async flush(group: ThreadGroup, message: Message & { name: 'flush' }): Promise<void> {

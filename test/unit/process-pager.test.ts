@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { kernel } from '../../src/kernel/index.js'
+import { type FaultHandler, PagedFile } from '../../src/pager/paged-file.js'
+import { ProcessPager } from '../../src/pager/process-pager.js'
+import { Descriptor } from '../../src/transport/descriptor.js'
+import { runtimeDirectory } from '../support/service.js'
+
+const page = kernel.pageSize
+
+const handler: FaultHandler = {
+  fault: () => {},
+  prefetch: async () => {},
+  flush: async () => {},
+  forEachProtected: () => {},
+  stats: { faults: 0, pagesIn: 0, pagesOut: 0, waitedMs: 0 },
+}
+
+/** A pager that no fault comes to, since its descriptor is of a socket. */
+function makePager(t: TestContext): { pager: ProcessPager; file: PagedFile } {
+  const pager = new ProcessPager(kernel.listen(join(runtimeDirectory(t), 'sock'), 1))
+  const file = new PagedFile(new Descriptor(kernel.createFile(100 * page)))
+  t.after(() => {
+    pager.close()
+    file.close()
+  })
+  return { pager, file }
+}
+
+function within(pager: ProcessPager, first: number, count: number): number[][] {
+  const parts = [...pager.within({ address: first * page, length: count * page })]
+  return parts.map((part) => [part.first, part.count])
+}
+
+test('what of a process lies in a range is told with the pages of its file', (t) => {
+  const { pager, file } = makePager(t)
+  pager.add(file, handler, { address: 10 * page, length: 4 * page, fileOffset: 50 * page })
+  pager.add(file, handler, { address: 20 * page, length: 4 * page, fileOffset: 0 })
+  assert.deepEqual(within(pager, 0, 10), [])
+  assert.deepEqual(within(pager, 0, 11), [[50, 1]])
+  assert.deepEqual(within(pager, 12, 9), [
+    [52, 2],
+    [0, 1],
+  ])
+  assert.deepEqual(within(pager, 14, 6), [])
+})
+
+test('memory that is mapped over other memory takes its place', (t) => {
+  const { pager, file } = makePager(t)
+  for (const at of [10, 14, 18])
+    pager.add(file, handler, { address: at * page, length: 4 * page, fileOffset: at * page })
+  pager.add(file, handler, { address: 13 * page, length: 2 * page, fileOffset: 0 })
+  assert.deepEqual(within(pager, 0, 100), [
+    [0, 2],
+    [18, 4],
+  ])
+})
+
+test('a process that maps without end is told EMFILE, and what it had is kept', (t) => {
+  const { pager, file } = makePager(t)
+  const add = (at: number) => pager.add(file, handler, { address: at * page, length: page, fileOffset: 0 })
+  for (let at = 0; at < 65_536; at += 1) add(at)
+  assert.throws(() => add(65_536), { code: 'EMFILE' })
+  add(7)
+  assert.equal(within(pager, 0, 70_000).length, 65_536)
+})
