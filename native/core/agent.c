@@ -32,12 +32,15 @@ static void discard(struct xm_agent *agent) {
         close(agent->stop);
     if (agent->errands >= 0)
         close(agent->errands);
+    if (agent->service >= 0)
+        close(agent->service);
     free(agent->path);
     free(agent);
 }
 
 static int make_parts(struct xm_agent *agent, const char *path) {
     agent->socket = -1;
+    agent->service = -1;
     xm_link_init(&agent->listeners);
     xm_pager_init(&agent->pager, agent);
     xm_offers_init(&agent->offers);
@@ -197,7 +200,10 @@ void xm_agents_forget(void) {
         close(agent->stop);
         close(agent->errands);
         xm_pager_close(&agent->pager);
+        if (agent->service >= 0)
+            close(agent->service);
         agent->socket = -1;
+        agent->service = -1;
         agent->connected = false;
         agent->forgotten = true;
     }

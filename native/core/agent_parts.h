@@ -42,6 +42,8 @@ struct xm_agent {
     int errands;
     /* The connection, or -1. */
     int socket;
+    /* A pidfd of the service of the last connection, or -1. */
+    int service;
     bool connected;
     uint64_t connections;
     struct xm_offers offers;

@@ -12,6 +12,8 @@
 
 #define FIRST_BACKOFF_MS 20
 #define LONGEST_BACKOFF_MS 1000
+/* How much later than its connections a process may end. */
+#define SERVICE_END_MS 100
 
 static void run_errands(struct xm_agent *agent) {
     /* Listeners with errands are never closed, so the list may change but not from under them. */
@@ -188,11 +190,36 @@ static void set_socket(struct xm_agent *agent, int descriptor) {
     xm_unlock();
 }
 
-/* Nobody answers faults now, and copies are of no use. */
-static void give_up_paging(struct xm_agent *agent) {
+/* Whether the service's process has ended, or is about to: its connections end a moment earlier. */
+static bool service_gone(const struct xm_agent *agent) {
+    struct pollfd watched = {agent->service, POLLIN, 0};
+    int ready;
+    do {
+        ready = poll(&watched, 1, SERVICE_END_MS);
+    } while (ready < 0 && errno == EINTR);
+    return agent->service < 0 || ready != 0;
+}
+
+/*
+ * The connection has ended. Copies are of no use then. Home's pages that are given away are put
+ * back if nobody can get them any more; of a service that lives they are not, and who waits for one
+ * waits until the agent is connected again.
+ */
+static void give_up_paging(struct xm_agent *agent, int error) {
     xm_revoke_copies(agent);
+    bool ending = error == -ECANCELED;
+    if (!ending && !service_gone(agent))
+        return;
     xm_lock();
-    xm_pager_end(&agent->pager);
+    xm_pager_end(&agent->pager, !ending);
+    xm_unlock();
+}
+
+static void set_service(struct xm_agent *agent, int pidfd) {
+    xm_lock();
+    if (agent->service >= 0)
+        close(agent->service);
+    agent->service = pidfd;
     xm_unlock();
 }
 
@@ -206,6 +233,9 @@ static int check_trust(struct xm_agent *agent, int descriptor) {
 
 /* One connection from its start to its end. `greeted` becomes whether the service welcomed it. */
 static int live(struct xm_agent *agent, bool *greeted) {
+    /* It may have been alive when the connection to it ended. */
+    if (agent->pager.userfault >= 0)
+        give_up_paging(agent, 0);
     int descriptor = xm_seqpacket_connect(agent->path);
     if (descriptor < 0)
         return descriptor;
@@ -215,6 +245,8 @@ static int live(struct xm_agent *agent, bool *greeted) {
         error = greet(agent);
     if (error == 0) {
         *greeted = true;
+        int pidfd = xm_seqpacket_peer_pidfd(descriptor);
+        set_service(agent, pidfd < 0 ? -1 : pidfd);
         set_connected(agent, true);
         xm_agent_nudge(agent);
         while (error == 0) {
@@ -223,7 +255,7 @@ static int live(struct xm_agent *agent, bool *greeted) {
             if (error == 0)
                 error = drop_descriptors(agent);
         }
-        give_up_paging(agent);
+        give_up_paging(agent, error);
         set_connected(agent, false);
     }
     (void)drop_descriptors(agent);

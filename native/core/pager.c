@@ -220,10 +220,10 @@ static int restore_one(const struct xm_vma *vma, void *context) {
     return error;
 }
 
-void xm_pager_end(struct xm_pager *pager) {
+void xm_pager_end(struct xm_pager *pager, bool restore) {
     if (pager->userfault < 0)
         return;
-    for (size_t i = 0; i < pager->count; i++) {
+    for (size_t i = 0; restore && i < pager->count; i++) {
         struct restoring restoring = {pager, &pager->files[i]};
         if (pager->files[i].aside >= 0)
             (void)each_mapping(&pager->files[i], restore_one, &restoring);

@@ -47,10 +47,10 @@ ssize_t xm_pager_arm(struct xm_pager *pager, dev_t device, ino_t inode, int asid
 /* Ends that, and lets waiting threads go on. 0 or -ENOENT. */
 int xm_pager_disarm(struct xm_pager *pager, dev_t device, ino_t inode);
 /*
- * Nobody answers faults any more: puts pages that are given away back as they were before, ends all
- * registrations and lets waiting threads go on.
+ * Nobody answers faults any more: ends all registrations and lets waiting threads go on. `restore`:
+ * puts pages that are given away back first, as they were before.
  */
-void xm_pager_end(struct xm_pager *pager);
+void xm_pager_end(struct xm_pager *pager, bool restore);
 
 /* Whether the agent's service answers the faults of a file. */
 bool xm_pager_has(const void *agent, dev_t device, ino_t inode);

@@ -43,6 +43,14 @@ static int open_pidfd(int socket, pid_t pid) {
     return errno == EINVAL ? -ESRCH : -errno;
 }
 
+int xm_seqpacket_peer_pidfd(int socket) {
+    struct ucred credentials;
+    socklen_t bytes = sizeof credentials;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0)
+        return -errno;
+    return open_pidfd(socket, credentials.pid);
+}
+
 int xm_seqpacket_own_user(int socket) {
     struct ucred credentials;
     socklen_t bytes = sizeof credentials;

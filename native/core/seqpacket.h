@@ -54,6 +54,8 @@ int xm_seqpacket_send(int socket, const void *message, size_t length, const int 
  */
 ssize_t xm_seqpacket_receive(int socket, void *into, size_t capacity, struct xm_received *received);
 
+/* A pidfd of the process at the other end, owned by the caller, or a negative errno. */
+int xm_seqpacket_peer_pidfd(int socket);
 /* 0 if the other end is a process of this one's user or of root; -EACCES, or another errno. */
 int xm_seqpacket_own_user(int socket);
 /* Fills in `peer`. 0 or a negative errno: -ESRCH if the process is gone. */

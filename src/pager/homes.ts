@@ -32,6 +32,8 @@ export interface PagedHome {
 interface Entry extends PagedHome {
   /** What processes that only read have instead of the file. */
   readonly copies: Map<ThreadGroup, { readonly copy: LocalCopy; shown: boolean }>
+  /** Processes that were told to page it. */
+  readonly users: Set<ThreadGroup>
   /** Resolves when every process's mappings are armed. */
   ready: Promise<void>
   linger: NodeJS.Timeout | undefined
@@ -82,9 +84,16 @@ export class Homes {
     return this.#entries.get(identity)?.copies.get(group)?.copy.cache.file.descriptor
   }
 
-  /** The process is gone. */
+  /** The agent of a process is connected, perhaps again: what it has paged is answered again. */
+  async connected(group: ThreadGroup): Promise<void> {
+    const used = [...this.#entries.values()].filter(({ users }) => users.has(group))
+    await Promise.all(used.map((entry) => this.#arm(entry, group).catch(() => {})))
+  }
+
+  /** The process is gone, or its agent is for now: copies have ended with the connection. */
   forget(group: ThreadGroup): void {
-    for (const [identity, { copies }] of this.#entries) {
+    for (const [identity, { copies, users }] of this.#entries) {
+      if (group.gone) users.delete(group)
       copies.get(group)?.copy.close()
       if (copies.delete(group)) this.release(identity)
     }
@@ -126,6 +135,7 @@ export class Homes {
       number: this.#lastNumber,
       home,
       copies: new Map(),
+      users: new Set(),
       ready: Promise.resolve(),
       linger: undefined,
     }
@@ -148,6 +158,7 @@ export class Homes {
 
   async #arm(entry: Entry, group: ThreadGroup): Promise<void> {
     const { home } = entry
+    entry.users.add(group)
     try {
       const readonly = await this.#context.pagers.arm(group, { file: home.file, handler: home }, home.asideFile)
       if (readonly > 0) await this.#showCopy(entry, group)

@@ -136,6 +136,8 @@ export class Pagers {
       const mapping = process.pager?.add(file, handler, row)
       if (mapping === undefined) continue
       handler.forEachProtected((first, count) => file.protectIn(mapping, first, count))
+      // Of an agent that is connected again: whose faults were read before they were answered.
+      kernel.wake(mapping.userfault, mapping.address, mapping.length)
     }
   }
 }

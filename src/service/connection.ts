@@ -34,6 +34,8 @@ export interface ConnectionHost {
   openSession(client: Client): void
   /** Answers a request, now or later. The descriptors are its to close. */
   handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined
+  /** A process's agent is there. */
+  agentConnected(group: ThreadGroup): void
   held(group: ThreadGroup, message: Message & { name: 'held' }): void
   readonly strangers: Strangers
   closed(connection: Connection): void
@@ -139,7 +141,9 @@ export class Connection {
       throw new XpmemError('EPROTO', 'hello', `no connection has the role ${message.role}`)
     }
     this.#host.welcome(this.channel, message.request)
-    if (this.#agent !== undefined) this.group.setAgent(this.#agent)
+    if (this.#agent === undefined) return
+    this.group.setAgent(this.#agent)
+    this.#host.agentConnected(this.group)
   }
 
   #fromAgent(agent: AgentLink, message: Message, descriptors: number[]): void {

@@ -494,6 +494,10 @@ export class Service implements ConnectionHost {
     this.#watchIdle()
   }
 
+  agentConnected(group: ThreadGroup): void {
+    void this.#homes.connected(group)
+  }
+
   #forgetPaging(group: ThreadGroup): void {
     this.#homes.forget(group)
     this.#pagers.forget(group)

@@ -61,8 +61,8 @@ static inline void service_send(struct service *service, const void *message, si
     CHECK_EQUAL(xm_seqpacket_send(service->socket, message, length, NULL, 0), 0);
 }
 
-/* Accepts the agent's connection and reads its hello. */
-static inline void service_accept(struct service *service) {
+/* Accepts the connection of a process's agent and reads its hello. */
+static inline void service_accept_of(struct service *service, pid_t pid) {
     await_readable(service->listener);
     service->socket = xm_seqpacket_accept(service->listener);
     CHECK(service->socket >= 0);
@@ -72,7 +72,12 @@ static inline void service_accept(struct service *service) {
     CHECK_EQUAL(hello->header.code, XM_CODE_HELLO);
     CHECK_EQUAL(hello->version, XM_PROTOCOL_VERSION);
     CHECK_EQUAL(hello->role, XM_ROLE_AGENT);
-    CHECK_EQUAL(service->beside.pid, getpid());
+    CHECK_EQUAL(service->beside.pid, pid);
+}
+
+/* Likewise of this process. */
+static inline void service_accept(struct service *service) {
+    service_accept_of(service, getpid());
 }
 
 static inline void service_welcome(struct service *service) {

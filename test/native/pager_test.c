@@ -119,28 +119,99 @@ static void mappings_of_an_armed_file_fault_to_the_service(void) {
     service_stop(&service);
 }
 
+/* A service in a process of its own, which has one file armed and then waits for its end. */
+static pid_t start_service(const struct file *file, const struct file *aside, int ready) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child != 0)
+        return child;
+    /* Whoever listens is the process at the other end of a connection. */
+    close(service.listener);
+    unlink(service.path);
+    service.listener = xm_seqpacket_listen(service.path, 4);
+    CHECK(service.listener >= 0);
+    CHECK_EQUAL(write(ready, "", 1), 1);
+    service_accept_of(&service, getppid());
+    service_welcome(&service);
+    int userfault = arm(file, aside->descriptor);
+    CHECK_EQUAL(write(ready, "", 1), 1);
+    for (;;)
+        await_readable(userfault);
+}
+
 static void pages_that_are_given_away_come_back_when_the_service_ends(void) {
-    struct xm_agent *agent = connect_agent(&service, &listener);
     struct file file = make_file();
     struct file aside = make_file();
     char *memory = map(&file, 0, PAGES);
+    int ends[2];
+    char byte;
     /* Page 3 is given away; page 5 has come back, and what is aside of it is old. */
     put_byte(&aside, 3, 33);
     put_byte(&aside, 5, 55);
     put_byte(&file, 5, 56);
-    int userfault = arm(&file, aside.descriptor);
+    CHECK_EQUAL(pipe(ends), 0);
+    service_start(&service);
+    pid_t child = start_service(&file, &aside, ends[1]);
+    CHECK_EQUAL(read(ends[0], &byte, 1), 1);
+    struct xm_agent *agent = open_agent(&service, &listener);
+    CHECK_EQUAL(read(ends[0], &byte, 1), 1);
     pthread_t given = start_thread(load_byte, memory + 3 * PAGE);
     pthread_t untouched = start_thread(load_byte, memory + 7 * PAGE);
-    await_readable(userfault);
-    close(userfault);
-    service_hang_up(&service);
+    kill(child, SIGKILL);
+    CHECK_EQUAL(waitpid(child, NULL, 0), child);
     CHECK_EQUAL(joined(given), 33);
     CHECK_EQUAL(joined(untouched), 0);
     CHECK_EQUAL(memory[5 * PAGE], 56);
+    close(ends[0]);
+    close(ends[1]);
     munmap(memory, BYTES);
     close(file.descriptor);
     close(aside.descriptor);
     xm_agent_close(agent, &listener.listener);
+    service_stop(&service);
+}
+
+static void pages_stay_away_when_only_the_connection_ends(void) {
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    struct file file = make_file();
+    struct file aside = make_file();
+    char *memory = map(&file, 0, PAGES);
+    put_byte(&aside, 3, 33);
+    int userfault = arm(&file, aside.descriptor);
+    pthread_t loader = start_thread(load_byte, memory + 3 * PAGE);
+    await_fault(userfault, memory + 3 * PAGE, false);
+    close(userfault);
+    service_hang_up(&service);
+    /* The agent comes back, and the page still waits for who has it. */
+    service_accept(&service);
+    service_welcome(&service);
+    userfault = arm(&file, aside.descriptor);
+    put_byte(&file, 3, 34);
+    wake(userfault, memory + 3 * PAGE);
+    CHECK_EQUAL(joined(loader), 34);
+    close(userfault);
+    munmap(memory, BYTES);
+    close(file.descriptor);
+    close(aside.descriptor);
+    xm_agent_close(agent, &listener.listener);
+    service_stop(&service);
+}
+
+static void an_agent_that_is_closed_puts_no_page_back(void) {
+    struct xm_agent *agent = connect_agent(&service, &listener);
+    struct file file = make_file();
+    struct file aside = make_file();
+    char *memory = map(&file, 0, PAGES);
+    struct stat status;
+    put_byte(&aside, 3, 33);
+    int userfault = arm(&file, aside.descriptor);
+    xm_agent_close(agent, &listener.listener);
+    CHECK_EQUAL(fstat(file.descriptor, &status), 0);
+    CHECK_EQUAL(status.st_blocks, 0);
+    close(userfault);
+    munmap(memory, BYTES);
+    close(file.descriptor);
+    close(aside.descriptor);
     service_stop(&service);
 }
 
@@ -339,6 +410,8 @@ int main(void) {
     start_watchdog();
     RUN(mappings_of_an_armed_file_fault_to_the_service);
     RUN(pages_that_are_given_away_come_back_when_the_service_ends);
+    RUN(pages_stay_away_when_only_the_connection_ends);
+    RUN(an_agent_that_is_closed_puts_no_page_back);
     RUN(what_is_attached_of_an_armed_file_is_registered_and_told);
     RUN(copies_are_revoked_when_the_service_ends);
     RUN(read_only_attachments_show_a_copy);
