@@ -8,7 +8,7 @@ import { keep, noFile, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import { eachPart, Way } from './nodes.js'
 import type { Peer } from './peer.js'
-import type { Place } from './places.js'
+import { BadAnswer, type Place } from './places.js'
 
 /** Messages about pages that a home sends. */
 export type HomeMessage = XpcMessage<'data' | 'grant' | 'invalidate' | 'recall'>
@@ -119,7 +119,7 @@ export class Caches {
       known = { cache: new CacheFile(home, { ...this.#options, length, access }), users: new Set(), length }
       this.#files.set(key, known)
     } else if (known.length !== length) {
-      throw new XpmemError('EPROTO', 'attach', 'the file has another length than before')
+      throw new BadAnswer('the file has another length than before')
     }
     known.users.add(apid)
     return known.cache
