@@ -49,7 +49,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly #flushMs: number
   readonly #access: Access
   /** What home may be asked for. */
-  readonly #attached = new PageRanges()
+  #attached = new PageRanges()
   /** Since when threads wait for a page. */
   readonly #waiting = new Map<number, number>()
   #waitedMs = 0
@@ -87,6 +87,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
 
   /** Gives everything back, as nobody uses it any more. */
   giveBack(): void {
+    this.#attached = new PageRanges()
     this.#alarm.ringAll()
     this.#cache.evict(this.file.pageCount, Number.POSITIVE_INFINITY)
   }
