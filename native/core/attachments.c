@@ -129,10 +129,12 @@ size_t xm_attachment_paged(uint64_t address, size_t *at, struct xm_row_mapping *
     return count;
 }
 
-/* Threads that wait for a page of memory that is not there any more find that out. */
-static void wake_paged(const struct xm_attachment *attachment) {
-    if (attachment->paged)
-        xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
+/*
+ * Threads that wait for a page of memory that is not there any more find that out. It may have become
+ * paged after it was attached.
+ */
+static void wake_waiting(const struct xm_attachment *attachment) {
+    xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
 }
 
 /* Maps what a plan says and notes it. 0 or a negative errno. */
@@ -256,7 +258,7 @@ static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;
     (void)each_part(attachment, unmap_part, NULL);
-    wake_paged(attachment);
+    wake_waiting(attachment);
     forget(attachment);
 }
 
@@ -376,7 +378,7 @@ static int cover_all(struct xm_attachment *attachment) {
 
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason) {
     int error = cover_all(attachment);
-    wake_paged(attachment);
+    wake_waiting(attachment);
     if (error != 0)
         return error;
     xm_link_remove(&attachment->in_grant);
