@@ -130,8 +130,8 @@ size_t xm_attachment_paged(uint64_t address, size_t *at, struct xm_row_mapping *
 }
 
 /*
- * Threads that wait for a page of memory that is not there any more find that out. It may have become
- * paged after it was attached.
+ * Threads that wait for a page of memory that is not there any more find that out. It may have
+ * become paged after it was attached.
  */
 static void wake_waiting(const struct xm_attachment *attachment) {
     xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
