@@ -34,6 +34,9 @@ export interface CacheFileOptions {
   readonly budget: Budget
 }
 
+/** Pages that are sent before home must have seen them. */
+const pagesPerFlush = 4_096
+
 /** How long home may take to give pages, for which it may have to ask others. */
 const answerTimeoutMs = 12_000
 
@@ -134,8 +137,16 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   }
 
   async flush(first: number, count: number): Promise<void> {
-    this.#cache.flush(first, count)
+    await this.#flush(first, count)
     await this.#home.sync()
+  }
+
+  /** No more at once than a link takes. */
+  async #flush(first: number, count: number): Promise<void> {
+    for (let done = 0; done < count; done += pagesPerFlush) {
+      const flushed = this.#cache.flush(first + done, Math.min(pagesPerFlush, count - done))
+      if (flushed > 0 && done + pagesPerFlush < count) await this.#home.sync()
+    }
   }
 
   async prefetch(first: number, count: number, access: Access): Promise<void> {
@@ -229,7 +240,8 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     if (this.#flusher !== undefined) return
     this.#flusher = setTimeout(() => {
       this.#flusher = undefined
-      this.#cache.flush(0, this.file.pageCount)
+      // If home is lost nobody waits for it.
+      this.#flush(0, this.file.pageCount).catch(() => {})
     }, this.#flushMs)
     this.#flusher.unref()
   }

@@ -56,6 +56,22 @@ test('a flush sends home what was changed, and only that', async (t) => {
   assert.equal((await statsOf(far.actor, attachment)).pagesOut, 4)
 })
 
+test('more pages than a link takes at once are flushed without losing it', async (t) => {
+  const pages = 20_480
+  const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
+  const { segid } = await share(home.actor, pages)
+  const { attachment } = await attach(far.actor, segid)
+  const { since } = await partitionOf(far.actor, 'home')
+  for (let first = 0; first < pages; first += 2_048) {
+    await far.actor.call('prefetch', attachment, first * page, 2_048 * page, 'write')
+    await until(async () => (await statsOf(far.actor, attachment)).pagesIn === first + 2_048)
+  }
+  await far.actor.call('flush', attachment)
+  assert.equal((await statsOf(far.actor, attachment)).pagesOut, pages)
+  const { state, since: now } = await partitionOf(far.actor, 'home')
+  assert.deepEqual([state, now], ['active', since])
+})
+
 test('changed pages go home by themselves', async (t) => {
   const [home, far] = (await startWorld(t, 2)) as [Side, Side]
   const { segid } = await share(home.actor, 4)
