@@ -88,11 +88,11 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#attached.add(range)
   }
 
-  /** Gives everything back, as nobody uses it any more. */
-  giveBack(): void {
+  /** Gives pages back, as nobody uses it any more; tells whether there are more when home has seen these. */
+  giveBack(): boolean {
     this.#attached = new PageRanges()
     this.#alarm.ringAll()
-    this.#cache.evict(this.file.pageCount, Number.POSITIVE_INFINITY)
+    return this.#cache.evict(pagesPerFlush, Number.POSITIVE_INFINITY) === pagesPerFlush
   }
 
   /** Nothing more comes from home: whoever waits is woken. */

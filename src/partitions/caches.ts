@@ -148,14 +148,24 @@ export class Caches {
 
   /** A permit has ended: what was attached with it alone is sent home and forgotten. */
   release(apid: bigint): void {
-    for (const [key, { cache, users }] of this.#files) {
-      if (!users.delete(apid) || users.size > 0) continue
-      this.#files.delete(key)
-      cache.giveBack()
-      const [file, number] = key.split(':').map(Number) as [number, number]
-      this.#leave(file, number)
-      this.#close(cache)
+    for (const [key, known] of this.#files) {
+      if (!known.users.delete(apid) || known.users.size > 0) continue
+      // If home is lost meanwhile everything is closed.
+      this.#giveUp(key, known).catch(() => {})
     }
+  }
+
+  /** In portions that a link takes, unless somebody attaches it meanwhile. */
+  async #giveUp(key: string, known: FarFile): Promise<void> {
+    const isWanted = () => known.users.size > 0 || this.#files.get(key) !== known
+    while (known.cache.giveBack()) {
+      await this.#peer.link.request('sync', {}, syncTimeoutMs)
+      if (isWanted()) return
+    }
+    this.#files.delete(key)
+    const [file, number] = key.split(':').map(Number) as [number, number]
+    this.#leave(file, number)
+    this.#close(known.cache)
   }
 
   /** Who asked for these places has gone: home need not keep in mind that they may be asked for. */

@@ -7,7 +7,7 @@ import type { Actor } from '../support/actor.js'
 import { until } from '../support/until.js'
 import { partitionOf, type Side } from '../xpc/pair.js'
 import { EvilCache, filled } from './evil.js'
-import { another, attach, load, page, share, startWorld, store } from './world.js'
+import { another, attach, load, memfdsOf, page, share, startWorld, store, untilAlone } from './world.js'
 
 const statsOf = (actor: Actor, attachment: number) => actor.call<AttachmentStats>('stats', attachment)
 
@@ -56,11 +56,11 @@ test('a flush sends home what was changed, and only that', async (t) => {
   assert.equal((await statsOf(far.actor, attachment)).pagesOut, 4)
 })
 
-test('more pages than a link takes at once are flushed without losing it', async (t) => {
+test('more pages than a link takes at once are flushed, and given back, without losing it', async (t) => {
   const pages = 20_480
   const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
-  const { segid } = await share(home.actor, pages)
-  const { attachment } = await attach(far.actor, segid)
+  const { memory, segid } = await share(home.actor, pages)
+  const { permit, attachment } = await attach(far.actor, segid)
   const { since } = await partitionOf(far.actor, 'home')
   for (let first = 0; first < pages; first += 2_048) {
     await far.actor.call('prefetch', attachment, first * page, 2_048 * page, 'write')
@@ -68,6 +68,11 @@ test('more pages than a link takes at once are flushed without losing it', async
   }
   await far.actor.call('flush', attachment)
   assert.equal((await statsOf(far.actor, attachment)).pagesOut, pages)
+  await store(far.actor, attachment, (pages - 1) * page, 'the last')
+  await far.actor.call('release', permit)
+  assert.equal(await load(home.actor, memory, (pages - 1) * page, 8), 'the last')
+  await untilAlone(home.actor, segid)
+  await until(() => memfdsOf(far.service.pid) === 0)
   const { state, since: now } = await partitionOf(far.actor, 'home')
   assert.deepEqual([state, now], ['active', since])
 })
