@@ -165,10 +165,10 @@ size_t xm_attachment_paged(uint64_t address, size_t *at, struct xm_row_mapping *
 }
 
 /*
- * Threads that wait for a page of memory that is not there any more find that out. It may have been
- * registered long after it was attached.
+ * Threads that wait for a page of memory that is not there any more find that out. It may have
+ * become paged after it was attached.
  */
-static void wake_paged(const struct xm_attachment *attachment) {
+static void wake_waiting(const struct xm_attachment *attachment) {
     xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
 }
 
@@ -279,7 +279,7 @@ static void unmap(struct xm_attachment *attachment) {
     if (!attachment->mapped)
         return;
     (void)each_part(attachment, XM_UNREADABLE_FAILS, unmap_part, &unmapped);
-    wake_paged(attachment);
+    wake_waiting(attachment);
     forget(attachment);
 }
 
@@ -289,7 +289,7 @@ static int detach(struct xm_attachment *attachment) {
     int error = each_part(attachment, XM_UNREADABLE_FAILS, unmap_part, &unmapped);
     if (error != 0)
         return error;
-    wake_paged(attachment);
+    wake_waiting(attachment);
     if (unmapped == attachment->span.length) {
         forget(attachment);
         drop(attachment);
@@ -371,7 +371,7 @@ static int cover_all(struct xm_attachment *attachment) {
 
 int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason) {
     int error = cover_all(attachment);
-    wake_paged(attachment);
+    wake_waiting(attachment);
     if (error != 0)
         return error;
     xm_link_remove(&attachment->in_grant);

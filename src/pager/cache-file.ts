@@ -34,6 +34,9 @@ export interface CacheFileOptions {
   readonly budget: Budget
 }
 
+/** Pages that are sent before home must have seen them. */
+const pagesPerFlush = 4_096
+
 /** This partition's copy of a file of another one: carries out what the machine says of its pages. */
 export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly file: PagedFile
@@ -46,7 +49,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   readonly #flushMs: number
   readonly #access: Access
   /** What home may be asked for. */
-  readonly #attached = new PageRanges()
+  #attached = new PageRanges()
   /** Since when threads wait for a page. */
   readonly #waiting = new Map<number, number>()
   #waitedMs = 0
@@ -82,10 +85,11 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#attached.add(range)
   }
 
-  /** Gives everything back, as nobody uses it any more. */
-  giveBack(): void {
+  /** Gives pages back, as nobody uses it any more; tells whether there are more when home has seen these. */
+  giveBack(): boolean {
+    this.#attached = new PageRanges()
     this.#alarm.ringAll()
-    this.#cache.evict(this.file.pageCount, Number.POSITIVE_INFINITY)
+    return this.#cache.evict(pagesPerFlush, Number.POSITIVE_INFINITY) === pagesPerFlush
   }
 
   /** Nothing more comes from home: whoever waits is woken. */
@@ -132,8 +136,16 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   }
 
   async flush(first: number, count: number): Promise<void> {
-    this.#cache.flush(first, count)
+    await this.#flush(first, count)
     await this.#home.sync()
+  }
+
+  /** No more at once than a link takes. */
+  async #flush(first: number, count: number): Promise<void> {
+    for (let done = 0; done < count; done += pagesPerFlush) {
+      const flushed = this.#cache.flush(first + done, Math.min(pagesPerFlush, count - done))
+      if (flushed > 0 && done + pagesPerFlush < count) await this.#home.sync()
+    }
   }
 
   async prefetch(first: number, count: number, access: Access): Promise<void> {
@@ -226,7 +238,8 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     if (this.#flusher !== undefined) return
     this.#flusher = setTimeout(() => {
       this.#flusher = undefined
-      this.#cache.flush(0, this.file.pageCount)
+      // If home is lost nobody waits for it.
+      this.#flush(0, this.file.pageCount).catch(() => {})
     }, this.#flushMs)
     this.#flusher.unref()
   }

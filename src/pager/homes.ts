@@ -1,4 +1,5 @@
 import type { Access } from '../coherence/terms.js'
+import { asXpmemError } from '../errors.js'
 import type { Groups, ThreadGroup } from '../service/groups.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import type { Budget } from './budget.js'
@@ -36,6 +37,7 @@ interface Entry extends PagedHome {
   readonly users: Set<ThreadGroup>
   /** Resolves when every process's mappings are armed. */
   ready: Promise<void>
+  isReady: boolean
   linger: NodeJS.Timeout | undefined
 }
 
@@ -76,7 +78,7 @@ export class Homes {
     if (entry === undefined || this.isReadyFor(group, identity, access)) return
     await entry.ready
     if (access === 'read') await this.#showCopy(entry, group)
-    else await this.#arm(entry, group)
+    else if (await this.#arm(entry, group)) await this.#showCopy(entry, group)
   }
 
   /** What a process that only reads has in the place of a file. */
@@ -110,12 +112,18 @@ export class Homes {
 
   async #closeIfUnused(identity: string, entry: Entry): Promise<void> {
     // Copies stay: whoever has one would have to be given the file again.
-    if (this.#entries.get(identity) !== entry || entry.home.nodeCount > 0) return
+    if (this.#entries.get(identity) !== entry || entry.home.nodeCount > 0 || !entry.isReady) return
     this.#entries.delete(identity)
     const { groups, pagers } = this.#context
-    const armed = pagers.groupsWith(entry.home.file).flatMap((group) => groups.get(group) ?? [])
-    await Promise.all(armed.map((group) => pagers.disarm(group, entry.home.file)))
-    entry.home.close()
+    await this.#disarm(
+      entry,
+      pagers.groupsWith(entry.home.file).flatMap((group) => groups.get(group) ?? []),
+    )
+  }
+
+  async #disarm({ home }: Entry, processes: readonly ThreadGroup[]): Promise<void> {
+    await Promise.all(processes.map((group) => this.#context.pagers.disarm(group, home.file)))
+    home.close()
   }
 
   close(): void {
@@ -137,6 +145,7 @@ export class Homes {
       copies: new Map(),
       users: new Set(),
       ready: Promise.resolve(),
+      isReady: false,
       linger: undefined,
     }
     entry.ready = this.#armAll(identity, entry)
@@ -145,25 +154,48 @@ export class Homes {
   }
 
   async #armAll(identity: string, entry: Entry): Promise<void> {
+    // Known as paged before it is asked who uses it, so that who comes later arms itself.
+    await Promise.resolve()
+    const users = [...this.#context.usersOf(identity)]
+    const readers: ThreadGroup[] = []
     try {
-      // Known as paged before it is asked who uses it, so that who comes later arms itself.
-      await Promise.resolve()
-      await Promise.all([...this.#context.usersOf(identity)].map((group) => this.#arm(entry, group)))
+      await Promise.all(users.map(async (group) => (await this.#arm(entry, group)) && readers.push(group)))
     } catch (error) {
       this.#entries.delete(identity)
-      entry.home.close()
+      // One that did not answer may arm its memory yet.
+      void this.#disarm(entry, users)
+      throw error
+    }
+    await this.#showCopies(entry, readers)
+  }
+
+  /**
+   * When everybody else's stores are seen. Whoever was shown a copy cannot be given the file again: those
+   * that do not answer are asked until they do.
+   */
+  async #showCopies(entry: Entry, readers: readonly ThreadGroup[]): Promise<void> {
+    try {
+      await Promise.all(readers.map((group) => this.#showCopy(entry, group)))
+      entry.isReady = true
+    } catch (error) {
+      if (asXpmemError(error, 'attach').code !== 'ETIMEDOUT') throw error
+      entry.ready = this.#showCopies(
+        entry,
+        readers.filter((group) => !group.gone && entry.copies.get(group)?.shown === false),
+      )
+      entry.ready.catch(() => {})
       throw error
     }
   }
 
-  async #arm(entry: Entry, group: ThreadGroup): Promise<void> {
-    const { home } = entry
-    entry.users.add(group)
+  /** Whether the process has attachments that are read-only. */
+  async #arm({ home, users }: Entry, group: ThreadGroup): Promise<boolean> {
+    users.add(group)
     try {
-      const readonly = await this.#context.pagers.arm(group, { file: home.file, handler: home }, home.asideFile)
-      if (readonly > 0) await this.#showCopy(entry, group)
+      return (await this.#context.pagers.arm(group, { file: home.file, handler: home }, home.asideFile)) > 0
     } catch (error) {
-      if (!group.gone) throw error
+      if (group.gone) return false
+      throw error
     }
   }
 
@@ -174,7 +206,11 @@ export class Homes {
       copies.set(group, known)
     }
     const { cache } = known.copy
-    await this.#context.pagers.showCopy(group, home.file, { file: cache.file, handler: cache })
-    known.shown = true
+    try {
+      await this.#context.pagers.showCopy(group, home.file, { file: cache.file, handler: cache })
+      known.shown = true
+    } catch (error) {
+      if (!group.gone) throw error
+    }
   }
 }

@@ -83,7 +83,7 @@ export class Pagers {
   /** Has the process's agent end that. */
   async disarm(group: ThreadGroup, file: PagedFile): Promise<void> {
     const process = this.#processes.get(group.id)
-    if (!process?.armed.delete(file.identity)) return
+    process?.armed.delete(file.identity)
     try {
       const answer = await group.agent?.request('disarm', numbersOf(file), this.#agentTimeoutMs)
       const { descriptors } = answer ?? {}
@@ -91,7 +91,7 @@ export class Pagers {
     } catch {
       // An agent that is gone has ended it by itself.
     }
-    process.pager?.remove(file)
+    process?.pager?.remove(file)
   }
 
   /** The processes in which a file is armed. */

@@ -11,6 +11,7 @@ class SnapshotNode implements FarNode {
   readonly #into: Uint8Array
   readonly #at: number
   #missing: number
+  #ended = false
   readonly #done: () => void
 
   constructor(home: HomeFile, [first, count]: [number, number], [into, at]: [Uint8Array, number], done: () => void) {
@@ -33,7 +34,10 @@ class SnapshotNode implements FarNode {
 
   /** What is copied need not be kept. */
   invalidate(first: number, count: number): void {
-    queueMicrotask(() => this.#home.invalidated(this.#node, first, count))
+    queueMicrotask(() => {
+      // It may have all pages by then, and be gone.
+      if (!this.#ended) this.#home.invalidated(this.#node, first, count)
+    })
   }
 
   grant(): void {
@@ -49,6 +53,7 @@ class SnapshotNode implements FarNode {
   }
 
   #end(): void {
+    this.#ended = true
     this.#home.gone(this.#node)
     this.#done()
   }

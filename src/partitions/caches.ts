@@ -8,7 +8,7 @@ import { keep, noFile, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import { eachPart, Way } from './nodes.js'
 import type { Peer } from './peer.js'
-import type { Place } from './places.js'
+import { BadAnswer, type Place } from './places.js'
 
 /** Messages about pages that a home sends. */
 export type HomeMessage = XpcMessage<'data' | 'grant' | 'invalidate' | 'recall'>
@@ -119,7 +119,7 @@ export class Caches {
       known = { cache: new CacheFile(home, { ...this.#options, length, access }), users: new Set(), length }
       this.#files.set(key, known)
     } else if (known.length !== length) {
-      throw new XpmemError('EPROTO', 'attach', 'the file has another length than before')
+      throw new BadAnswer('the file has another length than before')
     }
     known.users.add(apid)
     return known.cache
@@ -148,14 +148,24 @@ export class Caches {
 
   /** A permit has ended: what was attached with it alone is sent home and forgotten. */
   release(apid: bigint): void {
-    for (const [key, { cache, users }] of this.#files) {
-      if (!users.delete(apid) || users.size > 0) continue
-      this.#files.delete(key)
-      cache.giveBack()
-      const [file, number] = key.split(':').map(Number) as [number, number]
-      this.#leave(file, number)
-      this.#close(cache)
+    for (const [key, known] of this.#files) {
+      if (!known.users.delete(apid) || known.users.size > 0) continue
+      // If home is lost meanwhile everything is closed.
+      this.#giveUp(key, known).catch(() => {})
     }
+  }
+
+  /** In portions that a link takes, unless somebody attaches it meanwhile. */
+  async #giveUp(key: string, known: FarFile): Promise<void> {
+    const isWanted = () => known.users.size > 0 || this.#files.get(key) !== known
+    while (known.cache.giveBack()) {
+      await this.#peer.link.request('sync', {}, syncTimeoutMs)
+      if (isWanted()) return
+    }
+    this.#files.delete(key)
+    const [file, number] = key.split(':').map(Number) as [number, number]
+    this.#leave(file, number)
+    this.#close(known.cache)
   }
 
   /** Who asked for these places has gone: home need not keep in mind that they may be asked for. */

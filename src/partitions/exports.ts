@@ -190,7 +190,10 @@ export class Exports {
     if (!file.sealed)
       fail('EFAULT', 'attach', `a file is mapped at offset ${offset}, which cannot be shared with another partition`)
     const paged = await this.#context.homes.open(file.identity, file.readwrite)
-    if (!peer.link.active) throw peer.link.unreachable('attach')
+    if (!peer.link.active) {
+      this.#context.homes.release(file.identity)
+      throw peer.link.unreachable('attach')
+    }
     const pages = { first: fileOffset / kernel.pageSize, count: length / kernel.pageSize }
     this.#nodesOf(peer).allow(paged, cache, permit.access === access.readwrite ? 'write' : 'read', pages)
     const fileLength = paged.home.file.pageCount * kernel.pageSize

@@ -1,11 +1,13 @@
 /** What those may ask for who want control of far memory: prefetch, flush, stats, snapshots. */
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { AttachmentStats } from '../../src/index.js'
 import type { Actor } from '../support/actor.js'
 import { until } from '../support/until.js'
 import { partitionOf, type Side } from '../xpc/pair.js'
-import { another, attach, load, page, share, startWorld, store } from './world.js'
+import { EvilCache, filled } from './evil.js'
+import { another, attach, load, memfdsOf, page, share, startWorld, store, untilAlone } from './world.js'
 
 const statsOf = (actor: Actor, attachment: number) => actor.call<AttachmentStats>('stats', attachment)
 
@@ -52,6 +54,27 @@ test('a flush sends home what was changed, and only that', async (t) => {
   await store(far.actor, attachment, 9 * page, 'again')
   await far.actor.call('flush', attachment)
   assert.equal((await statsOf(far.actor, attachment)).pagesOut, 4)
+})
+
+test('more pages than a link takes at once are flushed, and given back, without losing it', async (t) => {
+  const pages = 20_480
+  const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
+  const { memory, segid } = await share(home.actor, pages)
+  const { permit, attachment } = await attach(far.actor, segid)
+  const { since } = await partitionOf(far.actor, 'home')
+  for (let first = 0; first < pages; first += 2_048) {
+    await far.actor.call('prefetch', attachment, first * page, 2_048 * page, 'write')
+    await until(async () => (await statsOf(far.actor, attachment)).pagesIn === first + 2_048)
+  }
+  await far.actor.call('flush', attachment)
+  assert.equal((await statsOf(far.actor, attachment)).pagesOut, pages)
+  await store(far.actor, attachment, (pages - 1) * page, 'the last')
+  await far.actor.call('release', permit)
+  assert.equal(await load(home.actor, memory, (pages - 1) * page, 8), 'the last')
+  await untilAlone(home.actor, segid)
+  await until(() => memfdsOf(far.service.pid) === 0)
+  const { state, since: now } = await partitionOf(far.actor, 'home')
+  assert.deepEqual([state, now], ['active', since])
 })
 
 test('changed pages go home by themselves', async (t) => {
@@ -130,3 +153,32 @@ test('a snapshot shows what was there, and what is there when it is refreshed', 
     await home.actor.call('fill', memory, 0, 300 * page, 4)
   }
 })
+
+test('a page may be stored to at home in the moment in which it comes for a snapshot', async (t) => {
+  const [home, far] = (await startWorld(t, 2, { strangers: ['evil'] })) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 4)
+  const cache = await EvilCache.join(t, home.address)
+  await cache.get(segid)
+  await cache.attach(0, 4)
+  await cache.own(1)
+  const snapshot = attach(far.actor, segid, 'read', { consistency: 'snapshot' })
+  await cache.peer.take('recall')
+  // It waits for the page, behind the snapshot: both are served when it comes.
+  const local = await another(t, home)
+  const { attachment } = await attach(local, segid)
+  const stored = store(local, attachment, page, 'stored')
+  await until(() => waiting(local.pid) > 0)
+  cache.give(1, filled(66))
+  await cache.peer.take('invalidate')
+  cache.peer.send('invalidated', 0, cache.pages(1))
+  await stored
+  const copy = await snapshot
+  assert.equal(await load(far.actor, copy.attachment, page, 6), 'BBBBBB')
+  assert.equal(await load(home.actor, memory, page, 8), 'storedBB')
+})
+
+/** How many threads of a process wait for a page. */
+const waiting = (pid: number): number =>
+  readdirSync(`/proc/${pid}/task`).filter(
+    (task) => readFileSync(`/proc/${pid}/task/${task}/wchan`, 'latin1') === 'handle_userfault',
+  ).length

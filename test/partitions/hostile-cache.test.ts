@@ -244,6 +244,24 @@ test('a cache that does not answer a recall, or an invalidate, is cut off, and w
   await check(scene)
 })
 
+test('a thread of home that waits for a page is released when the memory is taken away from it', async (t) => {
+  const [home] = (await startWorld(t, 2, { strangers: ['evil'] })) as [Side, Side]
+  const owner = await another(t, home)
+  const { segid } = await share(owner, 2)
+  const local = await another(t, home)
+  const { attachment } = await attach(local, segid)
+  const evil = await EvilCache.join(t, home.address)
+  await evil.get(segid)
+  await evil.attach(0, 2)
+  await evil.own(1)
+  const stored = store(local, attachment, page, 'waits').catch(() => {})
+  await evil.peer.take('recall')
+  await owner.end()
+  await told(local, /^revoked:\d+:owner-exit$/)
+  await stored
+  assert.equal(evil.peer.ended, false, 'it went on by itself, not since evil was cut off')
+})
+
 test('what a cache changed and a home never saw is not there when the cache is gone', async (t) => {
   const scene = await startScene(t)
   await store(scene.home.actor, scene.shared.memory, 0, 'before')

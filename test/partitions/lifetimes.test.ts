@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Actor } from '../support/actor.js'
+import { stop } from '../support/stop.js'
 import { until } from '../support/until.js'
 import type { Side } from '../xpc/pair.js'
 import { another, attach, listed, load, memfdsOf, page, share, startWorld, store, told, untilAlone } from './world.js'
@@ -145,4 +146,46 @@ test('memory at home is ordinary again when no other partition uses it, nor a re
   await until(async () => (await faults()) === 0)
   await store(local, attachment, 0, 'ordinary')
   assert.equal(await load(home.actor, memory, 0, 8), 'ordinary')
+})
+
+test('an attach that fails since a process of the home stands still leaves the memory to the others', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 8)
+  const local = await another(t, home)
+  const { attachment } = await attach(local, segid)
+  await stop(local.pid)
+  await assert.rejects(attach(far.actor, segid), { code: 'ETIMEDOUT' })
+  await store(home.actor, memory, 2 * page, 'never touched before')
+  local.signal('SIGCONT')
+  assert.equal(await load(local, attachment, 2 * page, 5), 'never')
+  await store(local, attachment, 3 * page, 'nor this')
+  assert.equal(await load(home.actor, memory, 3 * page, 8), 'nor this')
+  assert.equal(await load(local, attachment, 5 * page, 1), '\0')
+  const user = await farUser(far, segid)
+  await store(local, attachment, 6 * page, 'goes on')
+  assert.equal(await load(user.actor, user.attachment, 6 * page, 7), 'goes on')
+})
+
+test('a reader at home sees all that is stored while and after another process there stands still', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 8)
+  const reader = await another(t, home)
+  const { attachment } = await attach(reader, segid, 'read')
+  const local = await another(t, home)
+  const written = await attach(local, segid)
+  await stop(local.pid)
+  await assert.rejects(attach(far.actor, segid), { code: 'ETIMEDOUT' })
+  for (const words of ['one', 'two']) {
+    await store(home.actor, memory, page, words)
+    assert.equal(await load(reader, attachment, page, 3), words)
+  }
+  local.signal('SIGCONT')
+  for (const words of ['six', 'ten']) {
+    await store(local, written.attachment, page, words)
+    assert.equal(await load(reader, attachment, page, 3), words)
+  }
+  const user = await farUser(far, segid)
+  assert.equal(await load(reader, attachment, page, 9), 'from afar')
+  await store(local, written.attachment, page, 'not far')
+  assert.equal(await load(user.actor, user.attachment, page, 7), 'not far')
 })
