@@ -23,7 +23,7 @@ interface Waiter {
 export class Asks {
   readonly #home: FarHome
   readonly #demands: Demands
-  readonly #queue: { readonly access: Access; readonly first: number; readonly count: number }[] = []
+  readonly #queue: { readonly access: Access; first: number; count: number }[] = []
   #waiters: Waiter[] = []
   /** Pages of this moment: added, sent, and come. */
   #added = 0
@@ -35,19 +35,34 @@ export class Asks {
     this.#demands = new Demands(answerTimeoutMs, () => home.silent())
   }
 
+  /** Notes what is to be asked for; `send` asks. */
   add(access: Access, first: number, count: number): void {
     this.#added += count
-    for (let done = 0; done < count; done += pagesPerAsk) {
-      this.#queue.push({ access, first: first + done, count: Math.min(pagesPerAsk, count - done) })
+    const last = this.#queue.at(-1)
+    if (last?.access === access && last.first + last.count === first) last.count += count
+    else this.#queue.push({ access, first, count })
+  }
+
+  /** Asks for as much as may be asked for now. */
+  send(): void {
+    while (this.#sent - this.#come < maxPagesAsked) {
+      const next = this.#queue[0]
+      if (next === undefined) return
+      const some = Math.min(next.count, pagesPerAsk)
+      if (some === next.count) this.#queue.shift()
+      this.#sent += some
+      this.#demands.made(next.first, some)
+      this.#home.request(next.access, next.first, some)
+      next.first += some
+      next.count -= some
     }
-    this.#sendNext()
   }
 
   /** Pages have come. */
   came(first: number, count: number): void {
     this.#come += count
     this.#demands.met(first, count)
-    this.#sendNext()
+    this.send()
     const ready = this.#waiters.filter(({ pages }) => pages <= this.#come)
     if (ready.length === 0) return
     this.#waiters = this.#waiters.filter(({ pages }) => pages > this.#come)
@@ -67,15 +82,5 @@ export class Asks {
     this.#queue.length = 0
     const error = new XpmemError('ENOENT', 'prefetch', 'the memory is gone')
     for (const { reject } of this.#waiters.splice(0)) reject(error)
-  }
-
-  #sendNext(): void {
-    while (this.#sent - this.#come < maxPagesAsked) {
-      const next = this.#queue.shift()
-      if (next === undefined) return
-      this.#sent += next.count
-      this.#demands.made(next.first, next.count)
-      this.#home.request(next.access, next.first, next.count)
-    }
   }
 }

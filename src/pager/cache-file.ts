@@ -112,6 +112,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#cache.fault(page, access, 0)
     const ahead = isMissing ? Math.min(this.#ahead.next(page), following - 1) : 0
     if (ahead > 0) this.#cache.prefetch(page + 1, ahead, access)
+    this.#asks.send()
   }
 
   taken(first: number, count: number, share: Share, content: Uint8Array): void {
@@ -151,7 +152,9 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   async prefetch(first: number, count: number, access: Access): Promise<void> {
     this.#lastFaultMs = performance.now()
     const some = Math.min(count, this.#attached.following(first))
-    if (some > 0) this.#cache.prefetch(first, some, this.#allowed(access))
+    if (some === 0) return
+    this.#cache.prefetch(first, some, this.#allowed(access))
+    this.#asks.send()
     await this.#asks.answered()
   }
 
