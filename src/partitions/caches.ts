@@ -159,13 +159,24 @@ export class Caches {
   async #giveUp(key: string, known: FarFile): Promise<void> {
     const isWanted = () => known.users.size > 0 || this.#files.get(key) !== known
     while (known.cache.giveBack()) {
-      await this.#peer.link.request('sync', {}, syncTimeoutMs)
+      await this.#sync()
       if (isWanted()) return
     }
     this.#files.delete(key)
     const [file, number] = key.split(':').map(Number) as [number, number]
     this.#leave(file, number)
     this.#close(known.cache)
+  }
+
+  /** Sends everything home, as this service ends. Resolves when home has it; rejects if home is lost. */
+  async giveBackAll(): Promise<void> {
+    if (this.#files.size === 0) return
+    for (const { cache } of this.#files.values()) while (cache.giveBack()) await this.#sync()
+    await this.#sync()
+  }
+
+  async #sync(): Promise<void> {
+    await this.#peer.link.request('sync', {}, syncTimeoutMs)
   }
 
   /** Who asked for these places has gone: home need not keep in mind that they may be asked for. */

@@ -112,6 +112,12 @@ export class Imports {
     this.#cachesOf(peer).take(message)
   }
 
+  /** Sends home what was changed of the peers' memory, as this service ends. */
+  async giveBack(): Promise<void> {
+    // What cannot be sent any more is lost to a peer that is lost.
+    await Promise.allSettled([...this.#caches.values()].map((caches) => caches.giveBackAll()))
+  }
+
   /** The peer is gone, and nobody sees its memory any more. */
   close(peer: Peer): void {
     this.#caches.get(peer)?.close()

@@ -103,6 +103,7 @@ export class Partitions {
   }
 
   async close(): Promise<void> {
+    await this.#imports.giveBack()
     await this.#membership.close()
   }
 

@@ -158,3 +158,14 @@ test('what was never sent goes back to what it was when it was given away', asyn
     [1, 5].map((index) => `rolledBack:${segid}:${index * page}:${page}`),
   )
 })
+
+test('a far service that ends in order sends home what was changed first', async (t) => {
+  const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 4)
+  const { attachment } = await attach(far.actor, segid)
+  await store(far.actor, attachment, page, 'from afar')
+  await far.service.end('SIGTERM')
+  await told(far.actor, /^revoked:\d+:partition$/)
+  assert.equal(await loadText(home.actor, memory, page, 9), 'from afar')
+  assert.deepEqual(home.actor.events, [])
+})
