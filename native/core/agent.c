@@ -10,6 +10,7 @@
 
 #include "keeper.h"
 #include "lock.h"
+#include "maps.h"
 #include "table.h"
 #include "thread.h"
 
@@ -38,11 +39,19 @@ static void discard(struct xm_agent *agent) {
     free(agent);
 }
 
+/* What is offered to it, or attached from it. */
+static bool concerns_service(const void *of, const struct xm_vma *vma) {
+    const struct xm_agent *agent = of;
+    uint64_t length = vma->end - vma->start;
+    return xm_attachments_touch(vma->start, length) ||
+           xm_offers_touching(&agent->offers, vma->start, length) > 0;
+}
+
 static int make_parts(struct xm_agent *agent, const char *path) {
     agent->socket = -1;
     agent->service = -1;
     xm_link_init(&agent->listeners);
-    xm_pager_init(&agent->pager, agent);
+    xm_pager_init(&agent->pager, agent, concerns_service);
     xm_offers_init(&agent->offers);
     agent->path = strdup(path);
     agent->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

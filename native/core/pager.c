@@ -14,8 +14,9 @@
 
 static struct xm_link pagers = {&pagers, &pagers};
 
-void xm_pager_init(struct xm_pager *pager, const void *agent) {
-    *pager = (struct xm_pager){.agent = agent, .userfault = -1};
+void xm_pager_init(struct xm_pager *pager, const void *agent,
+                   bool (*concerns)(const void *agent, const struct xm_vma *vma)) {
+    *pager = (struct xm_pager){.agent = agent, .concerns = concerns, .userfault = -1};
     xm_link_append(&pagers, &pager->link);
 }
 
@@ -119,6 +120,8 @@ static int register_one(const struct xm_vma *vma, void *context) {
     struct registering *registering = context;
     if (registering->count == registering->capacity)
         return -E2BIG;
+    if (!registering->pager->concerns(registering->pager->agent, vma))
+        return -EACCES;
     struct xm_row_mapping *row = &registering->rows[registering->count];
     *row = (struct xm_row_mapping){.address = vma->start,
                                    .length = vma->end - vma->start,

@@ -23,9 +23,13 @@ struct xm_paged_file {
     int aside;
 };
 
+struct xm_vma;
+
 struct xm_pager {
     struct xm_link link;
     const void *agent;
+    /* Whether a mapping is one that the service has to do with. */
+    bool (*concerns)(const void *agent, const struct xm_vma *vma);
     /* -1 until it is needed. */
     int userfault;
     struct xm_paged_file *files;
@@ -33,14 +37,16 @@ struct xm_pager {
     size_t capacity;
 };
 
-void xm_pager_init(struct xm_pager *pager, const void *agent);
+void xm_pager_init(struct xm_pager *pager, const void *agent,
+                   bool (*concerns)(const void *agent, const struct xm_vma *vma));
 /* Closes the userfaultfd and forgets the files; in the child of a fork nothing is registered. */
 void xm_pager_close(struct xm_pager *pager);
 
 /*
  * From now on every mapping of the file is registered, by this and by xm_pager_register; `aside`
  * (or -1) is taken in any case. Fills in those that there are, how many, which is -E2BIG if they
- * are more than `capacity`; -ENOTSUP: no such userfaultfd here.
+ * are more than `capacity`; -ENOTSUP: no such userfaultfd here; -EACCES: a mapping is none of the
+ * service's business.
  */
 ssize_t xm_pager_arm(struct xm_pager *pager, dev_t device, ino_t inode, int aside,
                      struct xm_row_mapping *rows, size_t capacity);

@@ -69,7 +69,23 @@ test(`whatever bytes come, they are one message exactly, or EPROTO (seed ${seed}
 test('a service that is sent damaged messages goes on', async (t) => {
   const scene = await Scene.start(t)
   const inputs = 6_000
-  const requests: MessageName[] = ['make', 'get', 'describe', 'restore', 'attach', 'release', 'remove', 'list', 'ping']
+  const requests: MessageName[] = [
+    'make',
+    'get',
+    'describe',
+    'restore',
+    'attach',
+    'mapped',
+    'prefetch',
+    'flush',
+    'stats',
+    'snapshot',
+    'release',
+    'remove',
+    'partitions',
+    'list',
+    'ping',
+  ]
 
   await scene.case(t, `${inputs} inputs over connections of every kind (seed ${seed})`, async (hostile) => {
     const random = new Random(seed)

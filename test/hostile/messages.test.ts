@@ -6,7 +6,23 @@ import { startActor } from '../support/actor.js'
 import { assertFailure, Scene } from './scene.js'
 
 /** What a client may send after its hello. */
-const requests: MessageName[] = ['make', 'get', 'describe', 'restore', 'attach', 'release', 'remove', 'list', 'ping']
+const requests: MessageName[] = [
+  'make',
+  'get',
+  'describe',
+  'restore',
+  'attach',
+  'mapped',
+  'prefetch',
+  'flush',
+  'stats',
+  'snapshot',
+  'release',
+  'remove',
+  'partitions',
+  'list',
+  'ping',
+]
 
 test('messages that are none, or come when they must not', async (t) => {
   const scene = await Scene.start(t)

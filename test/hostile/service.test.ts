@@ -189,6 +189,15 @@ test('an agent drops a service that sends it garbage, and comes back', async (t)
   await until(() => service.agent() !== undefined)
 })
 
+/** The memfd under a region, as fstat(2) tells it. */
+function fileOf(region: ArrayBuffer): { device: bigint; inode: bigint } {
+  const backing = kernel.backingOf(kernel.addressOf(region), page)
+  assert(backing)
+  const [device, inode] = kernel.inspect(backing.descriptors[0]).identity.split(':').map(BigInt)
+  for (const descriptor of backing.descriptors) kernel.close(descriptor)
+  return { device: device as bigint, inode: inode as bigint }
+}
+
 test('an agent does nothing to memory that its process never offered', async (t) => {
   const answers: Message[] = []
   const service = startFakeService(t, (message, to) => {
@@ -211,13 +220,15 @@ test('an agent does nothing to memory that its process never offered', async (t)
     { address, length: 2 ** 53 - page },
     { address: 2n ** 64n - 4096n, length: 2 * page },
   ]
-  const names: MessageName[] = ['share', 'move', 'arm', 'disarm']
+  const names: MessageName[] = ['share', 'move']
   for (const name of names) for (const range of ranges) agent.answer(name, 1, range)
+  agent.answer('arm', 1, fileOf(region))
+  agent.answer('disarm', 1, fileOf(region))
   agent.answer('revoke', 2, { segid: 99n, reason: 1 })
   agent.answer('report', 3, {})
   await until(() => answers.some(({ name }) => name === 'holdings'))
   const outcomes = answers.filter(({ request }) => request === 1)
-  assert.equal(outcomes.length, names.length * ranges.length)
+  assert.equal(outcomes.length, names.length * ranges.length + 2)
   assert(!outcomes.some(({ name }) => name === 'extents' || name === 'armed'))
   assert(new Uint8Array(region).every((byte) => byte === 7))
 })

@@ -1,6 +1,7 @@
 /* Files whose faults the service answers: what is registered, and what happens when nobody answers.
  */
 
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -55,6 +56,11 @@ static const struct xm_row_mapping *rows(size_t *count) {
     return (const void *)(service.message.bytes + XM_BYTES_ARMED);
 }
 
+static void offer(struct xm_agent *agent, char *memory, size_t count) {
+    uint32_t id;
+    CHECK_EQUAL(xm_agent_offer(agent, &listener.listener, (uintptr_t)memory, count * PAGE, &id), 0);
+}
+
 /* Has the agent arm a file; the userfaultfd. */
 static int arm(const struct file *file, int aside) {
     if (aside >= 0)
@@ -92,6 +98,12 @@ static void mappings_of_an_armed_file_fault_to_the_service(void) {
     struct file other = make_file();
     char *memory = map(&file, 2, 4);
     char *elsewhere = map(&other, 0, PAGES);
+    service_ask(&service, XM_CODE_ARM, file.device, file.inode, XM_BYTES_ARM, XM_CODE_FAILURE);
+    CHECK_EQUAL(service_failure(&service), EACCES);
+    CHECK_EQUAL(*(volatile char *)memory, 0);
+    CHECK_EQUAL(fallocate(file.descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BYTES),
+                0);
+    offer(agent, memory, 4);
     int userfault = arm(&file, -1);
     size_t count;
     const struct xm_row_mapping *row = rows(&count);
@@ -120,7 +132,9 @@ static void mappings_of_an_armed_file_fault_to_the_service(void) {
 }
 
 /* A service in a process of its own, which has one file armed and then waits for its end. */
-static pid_t start_service(const struct file *file, const struct file *aside, int ready) {
+static pid_t start_service(const struct file *file, const struct file *aside, int ready,
+                           int offered) {
+    char byte;
     pid_t child = fork();
     CHECK(child >= 0);
     if (child != 0)
@@ -133,6 +147,7 @@ static pid_t start_service(const struct file *file, const struct file *aside, in
     CHECK_EQUAL(write(ready, "", 1), 1);
     service_accept_of(&service, getppid());
     service_welcome(&service);
+    CHECK_EQUAL(read(offered, &byte, 1), 1);
     int userfault = arm(file, aside->descriptor);
     CHECK_EQUAL(write(ready, "", 1), 1);
     for (;;)
@@ -149,11 +164,15 @@ static void pages_that_are_given_away_come_back_when_the_service_ends(void) {
     put_byte(&aside, 3, 33);
     put_byte(&aside, 5, 55);
     put_byte(&file, 5, 56);
+    int back[2];
     CHECK_EQUAL(pipe(ends), 0);
+    CHECK_EQUAL(pipe(back), 0);
     service_start(&service);
-    pid_t child = start_service(&file, &aside, ends[1]);
+    pid_t child = start_service(&file, &aside, ends[1], back[0]);
     CHECK_EQUAL(read(ends[0], &byte, 1), 1);
     struct xm_agent *agent = open_agent(&service, &listener);
+    offer(agent, memory, PAGES);
+    CHECK_EQUAL(write(back[1], "", 1), 1);
     CHECK_EQUAL(read(ends[0], &byte, 1), 1);
     pthread_t given = start_thread(load_byte, memory + 3 * PAGE);
     pthread_t untouched = start_thread(load_byte, memory + 7 * PAGE);
@@ -164,6 +183,8 @@ static void pages_that_are_given_away_come_back_when_the_service_ends(void) {
     CHECK_EQUAL(memory[5 * PAGE], 56);
     close(ends[0]);
     close(ends[1]);
+    close(back[0]);
+    close(back[1]);
     munmap(memory, BYTES);
     close(file.descriptor);
     close(aside.descriptor);
@@ -177,6 +198,7 @@ static void pages_stay_away_when_only_the_connection_ends(void) {
     struct file aside = make_file();
     char *memory = map(&file, 0, PAGES);
     put_byte(&aside, 3, 33);
+    offer(agent, memory, PAGES);
     int userfault = arm(&file, aside.descriptor);
     pthread_t loader = start_thread(load_byte, memory + 3 * PAGE);
     await_fault(userfault, memory + 3 * PAGE, false);
@@ -204,6 +226,7 @@ static void an_agent_that_is_closed_puts_no_page_back(void) {
     char *memory = map(&file, 0, PAGES);
     struct stat status;
     put_byte(&aside, 3, 33);
+    offer(agent, memory, PAGES);
     int userfault = arm(&file, aside.descriptor);
     xm_agent_close(agent, &listener.listener);
     CHECK_EQUAL(fstat(file.descriptor, &status), 0);
@@ -386,6 +409,7 @@ static void a_child_keeps_no_file_armed(void) {
     struct xm_agent *agent = connect_agent(&service, &listener);
     struct file file = make_file();
     char *memory = map(&file, 0, PAGES);
+    offer(agent, memory, PAGES);
     int userfault = arm(&file, -1);
     pid_t child = fork();
     CHECK(child >= 0);
