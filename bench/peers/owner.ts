@@ -2,6 +2,7 @@
 import { Partition, type Segment } from '../../src/index.js'
 import { kernel } from '../../src/kernel/index.js'
 import { serveCalls } from '../support/calls.js'
+import { sum } from '../support/sum.js'
 
 interface Offered {
   readonly segment: Segment
@@ -40,17 +41,6 @@ function allocatePair(length: number): { address: bigint; memory: ArrayBuffer[] 
 }
 
 let own: Float64Array | undefined
-
-function sum(numbers: Float64Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
-  for (let index = 0; index < numbers.length; index += 4) {
-    a += numbers[index] as number
-    b += numbers[index + 1] as number
-    c += numbers[index + 2] as number
-    d += numbers[index + 3] as number
-  }
-  return a + b + c + d
-}
 
 function seconds(memory: ArrayBuffer, work: (numbers: Float64Array) => void): number {
   const numbers = new Float64Array(memory)

@@ -4,23 +4,12 @@ import { Peer } from '../support/peer.js'
 import type { Row } from '../support/row.js'
 import { openPartition, startService } from '../support/service.js'
 import type { Suite } from '../support/suite.js'
+import { sum } from '../support/sum.js'
 
 const bytes = 256 * 1024 * 1024
 const rounds = 9
 /** Where the pages happen to lie tells in the figures: several placements count. */
 const placements = 4
-
-/** Four sums at a time: one would measure the latency of an addition. */
-function sum(numbers: Float64Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
-  for (let index = 0; index < numbers.length; index += 4) {
-    a += numbers[index] as number
-    b += numbers[index + 1] as number
-    c += numbers[index + 2] as number
-    d += numbers[index + 3] as number
-  }
-  return a + b + c + d
-}
 
 function rate(work: () => void): Round {
   return async () => {

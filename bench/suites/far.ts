@@ -7,6 +7,7 @@ import type { Row } from '../support/row.js'
 import type { Scope } from '../support/scope.js'
 import { openPartition, startPartitions } from '../support/service.js'
 import type { Suite } from '../support/suite.js'
+import { sum } from '../support/sum.js'
 
 const page = 4_096
 const faultBytes = 256 * 1024 * 1024
@@ -129,17 +130,6 @@ async function measureStream(place: Place, far: LimitProgram, where: string): Pr
     ...pairs,
     target: { of: 'ratio', least: 0.6 },
   }
-}
-
-function sum(numbers: Float64Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0]
-  for (let index = 0; index < numbers.length; index += 4) {
-    a += numbers[index] as number
-    b += numbers[index + 1] as number
-    c += numbers[index + 2] as number
-    d += numbers[index + 3] as number
-  }
-  return a + b + c + d
 }
 
 /** Warm far memory here, and the home's own memory while it is all shared. */

@@ -93,11 +93,8 @@ static napi_value js_pipe(napi_env env, napi_callback_info info) {
 }
 
 static napi_value js_is_memory(napi_env env, napi_callback_info info) {
-    napi_value argument;
-    struct xm_env *e;
     int descriptor;
-    if (!xm_arguments(env, info, 1, &argument, &e) ||
-        !xm_get_descriptor(env, argument, &descriptor))
+    if (!xm_descriptor_argument(env, info, &descriptor))
         return NULL;
     return xm_truth(env, fcntl(descriptor, F_GET_SEALS) >= 0);
 }

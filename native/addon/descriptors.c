@@ -8,11 +8,8 @@
 #include "values.h"
 
 static napi_value js_close(napi_env env, napi_callback_info info) {
-    napi_value argument;
-    struct xm_env *e;
     int descriptor;
-    if (!xm_arguments(env, info, 1, &argument, &e) ||
-        !xm_get_descriptor(env, argument, &descriptor))
+    if (!xm_descriptor_argument(env, info, &descriptor))
         return NULL;
     /* Linux has closed it even when it says EINTR. */
     if (close(descriptor) != 0 && errno != EINTR)
@@ -34,11 +31,8 @@ static napi_value js_lock_file(napi_env env, napi_callback_info info) {
 }
 
 static napi_value js_inspect(napi_env env, napi_callback_info info) {
-    napi_value argument;
-    struct xm_env *e;
     int descriptor;
-    if (!xm_arguments(env, info, 1, &argument, &e) ||
-        !xm_get_descriptor(env, argument, &descriptor))
+    if (!xm_descriptor_argument(env, info, &descriptor))
         return NULL;
     struct xm_descriptor_facts facts;
     int error = xm_inspect(descriptor, &facts);

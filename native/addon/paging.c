@@ -136,11 +136,8 @@ static napi_value js_create_file(napi_env env, napi_callback_info info) {
 }
 
 static napi_value js_duplicate(napi_env env, napi_callback_info info) {
-    napi_value argument;
-    struct xm_env *e;
     int descriptor;
-    if (!xm_arguments(env, info, 1, &argument, &e) ||
-        !xm_get_descriptor(env, argument, &descriptor))
+    if (!xm_descriptor_argument(env, info, &descriptor))
         return NULL;
     int duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
     return duplicate < 0 ? xm_throw(env, errno, "fcntl") : xm_number(env, duplicate);
@@ -153,20 +150,14 @@ static napi_value transfer(napi_env env, napi_callback_info info, bool writing) 
     int descriptor;
     uint64_t offset;
     uint8_t *data;
-    size_t room;
-    uint64_t from;
-    uint64_t length;
+    size_t length;
     if (!xm_arguments(env, info, 5, arguments, &e) ||
         !xm_get_descriptor(env, arguments[0], &descriptor) ||
         !xm_get_size(env, arguments[1], "offset", &offset) ||
-        !xm_get_bytes(env, arguments[2], "bytes", &data, &room) ||
-        !xm_get_size(env, arguments[3], "from", &from) ||
-        !xm_get_size(env, arguments[4], "length", &length))
+        !xm_get_part(env, arguments + 2, &data, &length))
         return NULL;
-    if (from > room || length > room - from)
-        return xm_misuse(env, "the range lies outside of the bytes"), NULL;
-    for (uint64_t done = 0; done < length;) {
-        uint8_t *at = data + from + done;
+    for (size_t done = 0; done < length;) {
+        uint8_t *at = data + done;
         size_t left = length - done;
         ssize_t moved = writing ? pwrite(descriptor, at, left, (off_t)(offset + done))
                                 : pread(descriptor, at, left, (off_t)(offset + done));
@@ -174,7 +165,7 @@ static napi_value transfer(napi_env env, napi_callback_info info, bool writing) 
             continue;
         if (moved <= 0)
             return xm_throw(env, moved < 0 ? errno : EIO, writing ? "pwrite" : "pread");
-        done += (uint64_t)moved;
+        done += (size_t)moved;
     }
     return xm_undefined(env);
 }

@@ -60,11 +60,8 @@ static bool set_groups(napi_env env, napi_value object, const struct xm_peer *pe
 }
 
 static napi_value js_peer(napi_env env, napi_callback_info info) {
-    napi_value argument;
-    struct xm_env *e;
     int descriptor;
-    if (!xm_arguments(env, info, 1, &argument, &e) ||
-        !xm_get_descriptor(env, argument, &descriptor))
+    if (!xm_descriptor_argument(env, info, &descriptor))
         return NULL;
     struct xm_peer peer;
     int error = xm_seqpacket_peer(descriptor, &peer);

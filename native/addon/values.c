@@ -72,6 +72,13 @@ static bool get_integer(napi_env env, napi_value value, const char *name, double
     return true;
 }
 
+bool xm_descriptor_argument(napi_env env, napi_callback_info info, int *descriptor) {
+    napi_value argument;
+    struct xm_env *e;
+    return xm_arguments(env, info, 1, &argument, &e) &&
+           xm_get_descriptor(env, argument, descriptor);
+}
+
 bool xm_get_int(napi_env env, napi_value value, const char *name, int32_t least, int32_t *result) {
     double number;
     if (!get_integer(env, value, name, least, INT32_MAX, &number))
@@ -121,6 +128,21 @@ bool xm_get_bytes(napi_env env, napi_value value, const char *name, uint8_t **da
     if (napi_get_typedarray_info(env, value, &type, length, (void **)data, NULL, NULL) != napi_ok ||
         type != napi_uint8_array)
         return wrong_type(env, name, "a Uint8Array");
+    return true;
+}
+
+bool xm_get_part(napi_env env, const napi_value arguments[3], uint8_t **data, size_t *length) {
+    size_t room;
+    uint64_t offset;
+    uint64_t wanted;
+    if (!xm_get_bytes(env, arguments[0], "bytes", data, &room) ||
+        !xm_get_size(env, arguments[1], "offset", &offset) ||
+        !xm_get_size(env, arguments[2], "length", &wanted))
+        return false;
+    if (offset > room || wanted > room - offset)
+        return xm_misuse(env, "the range lies outside of the bytes");
+    *data += offset;
+    *length = wanted;
     return true;
 }
 

@@ -18,6 +18,8 @@ bool xm_ok(napi_env env, napi_status status);
 bool xm_arguments(napi_env env, napi_callback_info info, size_t count, napi_value *arguments,
                   struct xm_env **e);
 
+/* The one argument of a function that takes a descriptor. */
+bool xm_descriptor_argument(napi_env env, napi_callback_info info, int *descriptor);
 bool xm_get_descriptor(napi_env env, napi_value value, int *descriptor);
 bool xm_get_int(napi_env env, napi_value value, const char *name, int32_t least, int32_t *result);
 /* A safe integer, not negative. */
@@ -28,6 +30,8 @@ bool xm_get_bool(napi_env env, napi_value value, const char *name, bool *result)
 /* A string of less than `capacity` bytes, without NUL. */
 bool xm_get_string(napi_env env, napi_value value, const char *name, char *into, size_t capacity);
 bool xm_get_bytes(napi_env env, napi_value value, const char *name, uint8_t **data, size_t *length);
+/* A part of bytes: a Uint8Array, an offset and a length. */
+bool xm_get_part(napi_env env, const napi_value arguments[3], uint8_t **data, size_t *length);
 bool xm_get_int32s(napi_env env, napi_value value, const char *name, int32_t **data,
                    size_t *length);
 /* An array of at most XM_MAX_DESCRIPTORS descriptors. */

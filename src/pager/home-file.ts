@@ -36,6 +36,9 @@ export interface RolledBack {
   readonly ageMs: number
 }
 
+/** Pages that a prefetch takes back from others at the most: what links take well. */
+const maxPagesRecalled = 4_096
+
 /** How long a node may take to give pages back. */
 const answerTimeoutMs = 5_000
 
@@ -136,7 +139,8 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   async prefetch(first: number, count: number, access: Access): Promise<void> {
-    for (let page = first; page < first + count; page += 1) this.#home.fault(page, access, performance.now())
+    const end = first + Math.min(count, maxPagesRecalled)
+    for (let page = first; page < end; page += 1) this.#home.fault(page, access, performance.now())
   }
 
   /** What is changed at home is there. */

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { XpmemError } from '../../src/errors.js'
 import { decode, encode, encodeOwn, type Message } from '../../src/wire/codec.js'
-import { type MessageName, maxMessageBytes, role } from '../../src/wire/schema.js'
+import { maxMessageBytes, role } from '../../src/wire/schema.js'
 import type { SegmentInfo } from '../../src/wire/segment-info.js'
 import type { RawClient } from '../support/raw.js'
 import { until } from '../support/until.js'
 import { damaged, inputOf, messageNames, Random, randomMessage } from '../unit/random.js'
 import { memfd } from './files.js'
-import { residentBytes, Scene } from './scene.js'
+import { clientRequests, residentBytes, Scene } from './scene.js'
 
 const seed = 20_070_607
 const seconds = Number(process.env.XPMEM_FUZZ_SECONDS ?? 3)
@@ -69,24 +69,6 @@ test(`whatever bytes come, they are one message exactly, or EPROTO (seed ${seed}
 test('a service that is sent damaged messages goes on', async (t) => {
   const scene = await Scene.start(t)
   const inputs = 6_000
-  const requests: MessageName[] = [
-    'make',
-    'get',
-    'describe',
-    'restore',
-    'attach',
-    'mapped',
-    'prefetch',
-    'flush',
-    'stats',
-    'snapshot',
-    'release',
-    'remove',
-    'partitions',
-    'list',
-    'ping',
-  ]
-
   await scene.case(t, `${inputs} inputs over connections of every kind (seed ${seed})`, async (hostile) => {
     const random = new Random(seed)
     const before = residentBytes(scene.service.pid)
@@ -100,7 +82,7 @@ test('a service that is sent damaged messages goes on', async (t) => {
     let client = await openNext()
     for (let tried = 0; tried < inputs; tried += 1) {
       // Half of them are requests, so that many a connection lives for longer than one input.
-      const message = randomMessage(random, random.pick(random.below(2) === 0 ? requests : messageNames))
+      const message = randomMessage(random, random.pick(random.below(2) === 0 ? clientRequests : messageNames))
       const valid = encodeOwn(message.name, message.request, inputOf(message))
       const bytes = random.below(3) === 0 ? valid : damaged(random, valid)
       const descriptors = random.below(10) === 0 ? [readwrite, readonly] : []

@@ -3,27 +3,9 @@ import { test } from 'node:test'
 import { encodeOwn } from '../../src/wire/codec.js'
 import { type MessageName, maxMessageBytes, messages, protocolVersion, role } from '../../src/wire/schema.js'
 import { startActor } from '../support/actor.js'
-import { assertFailure, Scene } from './scene.js'
+import { assertFailure, clientRequests, Scene } from './scene.js'
 
 /** What a client may send after its hello. */
-const requests: MessageName[] = [
-  'make',
-  'get',
-  'describe',
-  'restore',
-  'attach',
-  'mapped',
-  'prefetch',
-  'flush',
-  'stats',
-  'snapshot',
-  'release',
-  'remove',
-  'partitions',
-  'list',
-  'ping',
-]
-
 test('messages that are none, or come when they must not', async (t) => {
   const scene = await Scene.start(t)
   const nothing = new Uint8Array(0)
@@ -55,7 +37,7 @@ test('messages that are none, or come when they must not', async (t) => {
   await cutOff('a datagram of 200,000 bytes that begins well', long)
   await cutOff('an empty datagram', nothing)
 
-  for (const name of requests) {
+  for (const name of clientRequests) {
     await scene.case(t, `a ${name} without a hello before it is refused as EPROTO`, async (hostile) => {
       const client = hostile.client()
       client.send(name, 7, {})
@@ -104,7 +86,7 @@ test('messages that are none, or come when they must not', async (t) => {
   })
 
   const unasked = (Object.keys(messages) as MessageName[]).filter(
-    (name) => !requests.includes(name) && name !== 'goodbye',
+    (name) => !clientRequests.includes(name) && name !== 'goodbye',
   )
   for (const name of unasked) {
     await scene.case(t, `a ${name} on a control connection ends it`, async (hostile) => {

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import type { TestContext } from 'node:test'
 import { type ErrorCode, errnoOf } from '../../src/errors.js'
 import type { Message } from '../../src/wire/codec.js'
-import { role } from '../../src/wire/schema.js'
+import { type MessageName, role } from '../../src/wire/schema.js'
 import { type Actor, startActor } from '../support/actor.js'
 import { RawClient } from '../support/raw.js'
 import { startService, type TestService } from '../support/service.js'
@@ -85,6 +85,25 @@ export class Bystanders {
     }
   }
 }
+
+/** What a client asks. */
+export const clientRequests: readonly MessageName[] = [
+  'make',
+  'get',
+  'describe',
+  'restore',
+  'attach',
+  'mapped',
+  'prefetch',
+  'flush',
+  'stats',
+  'snapshot',
+  'release',
+  'remove',
+  'partitions',
+  'list',
+  'ping',
+]
 
 export class Scene {
   readonly service: TestService
