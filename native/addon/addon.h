@@ -57,6 +57,7 @@ bool xm_add_grants(struct xm_env *e, napi_value exports);
 bool xm_add_attachments(struct xm_env *e, napi_value exports);
 bool xm_add_paging(struct xm_env *e, napi_value exports);
 bool xm_add_streams(struct xm_env *e, napi_value exports);
+bool xm_add_timers(struct xm_env *e, napi_value exports);
 
 /* The ends of an environment's things. */
 void xm_end_polls(struct xm_env *e);

@@ -128,12 +128,12 @@ NAPI_MODULE_INIT() {
     struct xm_env *e = create(env);
     if (e == NULL)
         return NULL;
-    bool added = xm_set_number(env, exports, "pageSize", (double)xm_page_size()) &&
-                 xm_add_descriptors(e, exports) && xm_add_closing(e, exports) &&
-                 xm_add_sockets(e, exports) && xm_add_poll(e, exports) &&
-                 xm_add_farewell(e, exports) && xm_add_processes(e, exports) &&
-                 xm_add_memory(e, exports) && xm_add_agents(e, exports) &&
-                 xm_add_grants(e, exports) && xm_add_attachments(e, exports) &&
-                 xm_add_paging(e, exports) && xm_add_streams(e, exports);
+    bool added =
+        xm_set_number(env, exports, "pageSize", (double)xm_page_size()) &&
+        xm_add_descriptors(e, exports) && xm_add_closing(e, exports) &&
+        xm_add_sockets(e, exports) && xm_add_poll(e, exports) && xm_add_farewell(e, exports) &&
+        xm_add_processes(e, exports) && xm_add_memory(e, exports) && xm_add_agents(e, exports) &&
+        xm_add_grants(e, exports) && xm_add_attachments(e, exports) && xm_add_paging(e, exports) &&
+        xm_add_streams(e, exports) && xm_add_timers(e, exports);
     return added ? exports : NULL;
 }

@@ -146,6 +146,14 @@ export interface Kernel {
    * than a message may have, `meta[2]` the sender's pid if the socket has SO_PASSCRED, else 0, `meta[3…]` the descriptors, now the caller's.
    */
   receive(socket: number, into: Uint8Array, meta: Int32Array): number
+  // Timers finer than Node's, which count milliseconds
+  /** A timerfd: readable when its time has come. */
+  timerOpen(): number
+  /** So long from now, once, instead of what was set before. */
+  timerSet(timer: number, microseconds: number): void
+  /** It is not readable any more. */
+  timerClear(timer: number): void
+
   // Streams
   /** recv into, and send of, `length` bytes from `offset` on, without waiting. How many; 0: the end; -1: it would wait. */
   receiveBytes(socket: number, into: Uint8Array, offset: number, length: number): number

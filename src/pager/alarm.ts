@@ -1,15 +1,19 @@
+import { kernel, type Poll } from '../kernel/index.js'
+
 interface Entry {
   readonly first: number
   readonly count: number
   readonly untilMs: number
 }
 
-/** Tells a machine when the time that it asked for has come; one timer for all, for the first of them. */
+/** Tells a machine when the time that it asked for has come, to the microsecond; one timer for all, for the first of them. */
 export class Alarm {
   readonly #elapsed: (first: number, count: number, nowMs: number) => void
   #entries: Entry[] = []
-  #timer: NodeJS.Timeout | undefined
+  /** Opened when it is first needed. */
+  #timer: { readonly descriptor: number; readonly poll: Poll } | undefined
   #dueMs = Number.POSITIVE_INFINITY
+  #closed = false
 
   constructor(elapsed: (first: number, count: number, nowMs: number) => void) {
     this.#elapsed = elapsed
@@ -17,6 +21,7 @@ export class Alarm {
 
   /** `untilMs` as performance.now() counts. */
   set(first: number, count: number, untilMs: number): void {
+    if (this.#closed) return
     this.#entries.push({ first, count, untilMs })
     if (untilMs < this.#dueMs) this.#schedule(untilMs)
   }
@@ -27,15 +32,28 @@ export class Alarm {
   }
 
   close(): void {
-    clearTimeout(this.#timer)
+    this.#closed = true
     this.#entries = []
+    if (this.#timer === undefined) return
+    this.#timer.poll.close()
+    kernel.close(this.#timer.descriptor)
+    this.#timer = undefined
   }
 
   #schedule(untilMs: number): void {
-    clearTimeout(this.#timer)
+    this.#timer ??= this.#open()
     this.#dueMs = untilMs
-    this.#timer = setTimeout(() => this.#ring(), Math.max(0, untilMs - performance.now()))
-    this.#timer.unref()
+    kernel.timerSet(this.#timer.descriptor, Math.max(0, Math.ceil((untilMs - performance.now()) * 1_000)))
+  }
+
+  #open(): { descriptor: number; poll: Poll } {
+    const descriptor = kernel.timerOpen()
+    const poll = kernel.poll(descriptor, () => {
+      kernel.timerClear(descriptor)
+      this.#ring()
+    })
+    poll.start(1)
+    return { descriptor, poll }
   }
 
   #ring(): void {
