@@ -68,10 +68,9 @@ static napi_value js_faults(napi_env env, napi_callback_info info) {
     return xm_number(env, (double)count);
 }
 
-/* True, or false where nothing registered is mapped any more; other failures throw. */
-static napi_value outcome(napi_env env, int error, const char *call) {
-    bool gone = error == -ENOENT || error == -EINVAL || error == -ESRCH;
-    return error == 0 || gone ? xm_truth(env, error == 0) : xm_throw(env, error, call);
+/* Nothing registered is mapped there any more. */
+static bool is_gone(int64_t error) {
+    return error == -ENOENT || error == -EINVAL || error == -ESRCH;
 }
 
 static napi_value js_protect(napi_env env, napi_callback_info info) {
@@ -85,7 +84,30 @@ static napi_value js_protect(napi_env env, napi_callback_info info) {
         !get_range(env, arguments, &userfault, &address, &length) ||
         !xm_get_bool(env, arguments[3], "protect", &protect))
         return NULL;
-    return outcome(env, xm_userfault_protect(userfault, address, length, protect), "protect");
+    int error = xm_userfault_protect_once(userfault, address, length, protect);
+    if (error == 0 || is_gone(error))
+        return xm_number(env, error == 0 ? (double)length : 0);
+    return error == -EAGAIN ? xm_number(env, -1) : xm_throw(env, error, "protect");
+}
+
+static napi_value js_fill(napi_env env, napi_callback_info info) {
+    napi_value arguments[6];
+    struct xm_env *e;
+    int userfault;
+    uint64_t address;
+    uint8_t *from;
+    size_t length;
+    bool protect;
+    if (!xm_arguments(env, info, 6, arguments, &e) ||
+        !xm_get_descriptor(env, arguments[0], &userfault) ||
+        !xm_get_size(env, arguments[1], "address", &address) ||
+        !xm_get_part(env, arguments + 2, &from, &length) ||
+        !xm_get_bool(env, arguments[5], "protect", &protect))
+        return NULL;
+    int64_t filled = xm_userfault_copy(userfault, address, from, length, protect);
+    if (filled >= 0 || is_gone(filled) || filled == -EEXIST)
+        return xm_number(env, filled >= 0 ? (double)filled : 0);
+    return filled == -EAGAIN ? xm_number(env, -1) : xm_throw(env, (int)filled, "fill");
 }
 
 static napi_value js_wake(napi_env env, napi_callback_info info) {
@@ -97,7 +119,8 @@ static napi_value js_wake(napi_env env, napi_callback_info info) {
     if (!xm_arguments(env, info, 3, arguments, &e) ||
         !get_range(env, arguments, &userfault, &address, &length))
         return NULL;
-    return outcome(env, xm_userfault_wake(userfault, address, length), "wake");
+    int error = xm_userfault_wake(userfault, address, length);
+    return error == 0 || is_gone(error) ? xm_undefined(env) : xm_throw(env, error, "wake");
 }
 
 static napi_value allocate(napi_env env, napi_callback_info info, int mode) {
@@ -180,9 +203,10 @@ static napi_value js_write_at(napi_env env, napi_callback_info info) {
 
 bool xm_add_paging(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
-        {"faults", js_faults},    {"protect", js_protect},        {"wake", js_wake},
-        {"punch", js_punch},      {"populate", js_populate},      {"readAt", js_read_at},
-        {"writeAt", js_write_at}, {"createFile", js_create_file}, {"duplicate", js_duplicate},
+        {"faults", js_faults},       {"protect", js_protect},  {"fill", js_fill},
+        {"wake", js_wake},           {"punch", js_punch},      {"populate", js_populate},
+        {"readAt", js_read_at},      {"writeAt", js_write_at}, {"createFile", js_create_file},
+        {"duplicate", js_duplicate},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

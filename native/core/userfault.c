@@ -106,11 +106,32 @@ int xm_userfault_try_protect(int userfault, uint64_t address, uint64_t length, b
                         protect ? UFFDIO_WRITEPROTECT_MODE_WP : UFFDIO_WRITEPROTECT_MODE_DONTWAKE);
 }
 
+int xm_userfault_protect_once(int userfault, uint64_t address, uint64_t length, bool protect) {
+    return protect_once(userfault, address, length, protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0);
+}
+
+int64_t xm_userfault_copy(int userfault, uint64_t address, const void *from, uint64_t length,
+                          bool protect) {
+    struct uffdio_copy copy;
+    for (;;) {
+        copy = (struct uffdio_copy){.dst = address,
+                                    .src = (uintptr_t)from,
+                                    .len = length,
+                                    .mode = protect ? UFFDIO_COPY_MODE_WP : 0};
+        if (ioctl(userfault, UFFDIO_COPY, &copy) == 0)
+            return (int64_t)length;
+        if (copy.copy > 0)
+            return copy.copy;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect) {
     int error;
     do {
         /* Nothing is lost by asking again. */
-        error = protect_once(userfault, address, length, protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0);
+        error = xm_userfault_protect_once(userfault, address, length, protect);
     } while (error == -EAGAIN);
     return error;
 }

@@ -54,6 +54,18 @@ int xm_userfault_unregister(int userfault, uint64_t address, uint64_t length);
 int xm_userfault_protect(int userfault, uint64_t address, uint64_t length, bool protect);
 /* As that, but -EAGAIN when the address space is changing, and nobody is woken. */
 int xm_userfault_try_protect(int userfault, uint64_t address, uint64_t length, bool protect);
+/*
+ * As xm_userfault_protect, but -EAGAIN when the address space is changing: for who reads the
+ * events, without which it would be changing for ever.
+ */
+int xm_userfault_protect_once(int userfault, uint64_t address, uint64_t length, bool protect);
+/*
+ * Puts content where a range of shared memory has holes, mapped at once, and wakes who waits there;
+ * write-protected if `protect`. How many bytes of it, which may be less than all, or a negative
+ * errno: -EAGAIN as above, -EEXIST if the first page is there.
+ */
+int64_t xm_userfault_copy(int userfault, uint64_t address, const void *from, uint64_t length,
+                          bool protect);
 /* Between who maps something over registered memory and who reads the events. */
 struct xm_userfault_gate {
     int32_t mapping;

@@ -10,7 +10,7 @@ import type { Access, Placing, Put, Returned } from './terms.js'
 export interface CacheEffects {
   /** Asks home for the pages; of those asked for writing some may be here already, as shared ones. */
   request(access: Access, first: number, count: number): void
-  /** Puts what came into the cache's memory, which has a hole there. */
+  /** Puts what came into the cache's memory, which has a hole there, and wakes the threads that wait for it. */
   install(first: number, count: number, nth: number, placing: Placing): void
   /** Write-protects the pages in every mapping of the cache; after it no store gets through. */
   protect(first: number, count: number): void

@@ -119,7 +119,6 @@ export class Cache {
     this.#pages.tick()
     this.#each(first, count, (page) => {
       this.#batch.add(share === 'shared' ? effect.installProtected : effect.installWritable, page, 0, page - first)
-      this.#batch.add(effect.wake, page)
       this.#pages.set(page, share === 'shared' ? shared : dirty)
       this.#pages.touch(page)
     })

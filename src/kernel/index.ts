@@ -256,12 +256,26 @@ export interface Kernel {
    */
   faults(userfault: number, into: Float64Array): number
   /**
-   * Makes stores to a range wait, or lets them go on. False if it is not registered any more, or its
-   * process is gone; pages before the first such one have been done.
+   * Makes stores to a range wait, or lets them go on. How many bytes: all; 0 if some of it is not
+   * registered any more, or its process is gone, and pages before the first such one have been done; -1
+   * if the process is moving memory, and nothing can be done before `faults` has told of that.
    */
-  protect(userfault: number, address: number, length: number, protect: boolean): boolean
-  /** Lets threads that wait for pages of a range try again. False as `protect`. */
-  wake(userfault: number, address: number, length: number): boolean
+  protect(userfault: number, address: number, length: number, protect: boolean): number
+  /**
+   * Puts `length` bytes from `from` on of `bytes` where shared memory has holes, mapped at once, and
+   * wakes who waits there. How many bytes, which may be less than all; 0 and -1 as `protect`, and 0 if
+   * the first page is there.
+   */
+  fill(
+    userfault: number,
+    address: number,
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    protect: boolean,
+  ): number
+  /** Lets threads that wait for pages of a range try again, if there are any. */
+  wake(userfault: number, address: number, length: number): void
   /** Takes pages out of a memfd, and so out of all its mappings. */
   punch(descriptor: number, offset: number, length: number): void
   /** Puts zero pages into a memfd where it has none. */

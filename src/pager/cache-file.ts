@@ -171,8 +171,8 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   }
 
   install(first: number, count: number, nth: number, placing: Placing): void {
-    if (placing === 'protected') this.file.protect(first, count)
-    this.file.write(first, count, this.#content, nth * kernel.pageSize)
+    const isAwaited = this.#waitedFor(first, count)
+    this.file.install(first, count, placing, { content: this.#content, at: nth * kernel.pageSize, isAwaited })
     this.#changed(count)
   }
 
@@ -226,14 +226,17 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#budget.changed(pages)
   }
 
-  #waitedFor(first: number, count: number): void {
-    if (this.#waiting.size === 0) return
+  /** Whoever waits for the pages is served; tells whether anybody does. */
+  #waitedFor(first: number, count: number): boolean {
+    if (this.#waiting.size === 0) return false
     const now = performance.now()
+    const before = this.#waiting.size
     for (const [page, since] of this.#waiting) {
       if (page < first || page >= first + count) continue
       this.#waitedMs += now - since
       this.#waiting.delete(page)
     }
+    return this.#waiting.size < before
   }
 
   /** Pages may be dirty from now on. */

@@ -172,8 +172,8 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   install(first: number, count: number, nth: number, placing: Placing): void {
-    if (placing === 'protected') this.file.protect(first, count)
-    this.file.write(first, count, this.#content, nth * kernel.pageSize)
+    const isAwaited = this.#found(first, count)
+    this.file.install(first, count, placing, { content: this.#content, at: nth * kernel.pageSize, isAwaited })
     this.#pagesIn += count
     this.#forgetAside(first, count)
   }
@@ -181,6 +181,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
   restore(first: number, count: number, placing: Placing): void {
     if (placing === 'protected') this.file.protect(first, count)
     this.#copy(this.asideFile.number, this.file.descriptor.number, first, count)
+    this.#found(first, count)
     this.#rolledBack.push(...this.#ages.of(first, count))
     this.#forgetAside(first, count)
   }
@@ -215,6 +216,13 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   delay(first: number, count: number, untilMs: number): void {
     this.#alarm.set(first, count, untilMs)
+  }
+
+  /** There is content again; tells whether threads wait at a hole there. */
+  #found(first: number, count: number): boolean {
+    const before = this.#missing.size
+    for (let page = first; page < first + count && this.#missing.size > 0; page += 1) this.#missing.delete(page)
+    return this.#missing.size < before
   }
 
   /** A thread that is woken at a hole would only wait again. */

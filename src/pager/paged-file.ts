@@ -1,21 +1,33 @@
-import type { Access } from '../coherence/terms.js'
+import type { Access, Placing } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
 import type { Descriptor } from '../transport/descriptor.js'
 
+/** The userfaultfd of a process. */
+export interface FaultSource {
+  readonly userfault: number
+  /**
+   * The process is moving memory, and waits until that is known here. False if it does so without end,
+   * and is given up.
+   */
+  settle(): boolean
+}
+
 /** Where memory of a file is mapped in a process whose faults come here. */
 export interface PagedMapping {
-  readonly userfault: number
+  readonly source: FaultSource
   readonly address: number
   readonly length: number
   /** Bytes into the file. */
   readonly fileOffset: number
 }
 
-/** A part of one mapping that shows a range of the file. */
-interface Part {
-  readonly mapping: PagedMapping
-  readonly address: number
-  readonly length: number
+const movingMemory = -1
+
+/** Content that came, from `at` on. */
+export interface Arrived {
+  readonly content: Uint8Array
+  readonly at: number
+  readonly isAwaited: boolean
 }
 
 /** A memfd and its mappings in all processes: carries out what must be done to some of its pages. */
@@ -49,26 +61,59 @@ export class PagedFile {
 
   /** Makes stores to the pages wait, in every mapping. */
   protect(first: number, count: number): void {
-    for (const part of this.#partsOf(first, count))
-      this.#apply(part, (address, length) => protect(part, address, length, true))
+    for (const mapping of this.#mappings) setProtection(mapping, first, count, true)
   }
 
   /** Makes stores to the pages of one mapping wait. */
   protectIn(mapping: PagedMapping, first: number, count: number): void {
-    const part = partOf(mapping, first, count)
-    if (part !== undefined) this.#apply(part, (address, length) => protect(part, address, length, true))
+    setProtection(mapping, first, count, true)
   }
 
   /** Lets stores to the pages through, and wakes who waits. */
   unprotect(first: number, count: number): void {
-    for (const part of this.#partsOf(first, count))
-      this.#apply(part, (address, length) => protect(part, address, length, false))
+    for (const mapping of this.#mappings) setProtection(mapping, first, count, false)
   }
 
   /** Lets threads that wait for the pages try again. */
   wake(first: number, count: number): void {
-    for (const { mapping, address, length } of this.#partsOf(first, count))
-      kernel.wake(mapping.userfault, address, length)
+    for (const mapping of this.#mappings) {
+      const { address, length } = partOf(mapping, first, count)
+      if (length > 0) kernel.wake(mapping.source.userfault, address, length)
+    }
+  }
+
+  /**
+   * Puts content into holes, and wakes who waits for it. `isAwaited`: a thread waits at one of the
+   * pages, so that they are mapped where they are known to be.
+   */
+  install(first: number, count: number, placing: Placing, { content, at, isAwaited }: Arrived): void {
+    const done = isAwaited ? this.#fill(first, count, placing, content, at) : 0
+    if (done === count) return
+    const [from, left] = [first + done, count - done]
+    if (placing === 'protected') this.protect(from, left)
+    this.write(from, left, content, at + done * kernel.pageSize)
+    this.wake(from, left)
+  }
+
+  /**
+   * In one call, by address, if only one mapping shows the pages: others would have to be marked too.
+   * A process that has unmapped it may have mapped another file there and be about to say so; not one
+   * with a thread that waits there. Tells how many pages that did.
+   */
+  #fill(first: number, count: number, placing: Placing, content: Uint8Array, at: number): number {
+    if (this.#mappings.size !== 1) return 0
+    let done = 0
+    for (const mapping of this.#mappings) {
+      const { address, length } = partOf(mapping, first, count)
+      if (length !== count * kernel.pageSize) return 0
+      const { userfault } = mapping.source
+      while (done < length) {
+        const some = kernel.fill(userfault, address + done, content, at + done, length - done, placing === 'protected')
+        if (some <= 0) break
+        done += some
+      }
+    }
+    return done / kernel.pageSize
   }
 
   /** Takes the pages out of memory. */
@@ -89,38 +134,32 @@ export class PagedFile {
   write(first: number, count: number, from: Uint8Array, at: number): void {
     kernel.writeAt(this.descriptor.number, first * kernel.pageSize, from, at, count * kernel.pageSize)
   }
-
-  *#partsOf(first: number, count: number): Generator<Part> {
-    for (const mapping of this.#mappings) {
-      const part = partOf(mapping, first, count)
-      if (part !== undefined) yield part
-    }
-  }
-
-  /**
-   * Does something with a part, in halves where not all of it is mapped any more; what is not is
-   * passed over.
-   */
-  #apply(part: Part, carryOut: (address: number, length: number) => boolean): void {
-    const left: [address: number, length: number][] = [[part.address, part.length]]
-    for (let next = left.pop(); next !== undefined; next = left.pop()) {
-      const [address, length] = next
-      if (carryOut(address, length) || length <= kernel.pageSize) continue
-      const half = Math.ceil(length / 2 / kernel.pageSize) * kernel.pageSize
-      left.push([address + half, length - half], [address, half])
-    }
-  }
 }
 
-function protect({ mapping }: Part, address: number, length: number, on: boolean): boolean {
-  return kernel.protect(mapping.userfault, address, length, on)
+/** Passes over what is not mapped any more. */
+function setProtection(mapping: PagedMapping, first: number, count: number, on: boolean): void {
+  const { address, length } = partOf(mapping, first, count)
+  if (length > 0) protectRange(mapping.source, address, length, on)
 }
 
-function partOf(mapping: PagedMapping, first: number, count: number): Part | undefined {
+/** In halves where not all of it is mapped any more. */
+function protectRange(source: FaultSource, address: number, length: number, on: boolean): void {
+  let done = kernel.protect(source.userfault, address, length, on)
+  while (done === movingMemory) {
+    if (!source.settle()) return
+    done = kernel.protect(source.userfault, address, length, on)
+  }
+  if (done > 0 || length <= kernel.pageSize) return
+  const half = Math.ceil(length / 2 / kernel.pageSize) * kernel.pageSize
+  protectRange(source, address, half, on)
+  protectRange(source, address + half, length - half, on)
+}
+
+/** The part of a mapping that shows pages of the file; of no length if it shows none of them. */
+function partOf(mapping: PagedMapping, first: number, count: number): { address: number; length: number } {
   const from = Math.max(first * kernel.pageSize, mapping.fileOffset)
   const to = Math.min((first + count) * kernel.pageSize, mapping.fileOffset + mapping.length)
-  if (from >= to) return undefined
-  return { mapping, address: mapping.address + (from - mapping.fileOffset), length: to - from }
+  return { address: mapping.address + (from - mapping.fileOffset), length: to - from }
 }
 
 /** What was done for those who use a paged file, since it is one. */

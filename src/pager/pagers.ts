@@ -137,7 +137,7 @@ export class Pagers {
       if (mapping === undefined) continue
       handler.forEachProtected((first, count) => file.protectIn(mapping, first, count))
       // Of an agent that is connected again: whose faults were read before they were answered.
-      kernel.wake(mapping.userfault, mapping.address, mapping.length)
+      kernel.wake(mapping.source.userfault, mapping.address, mapping.length)
     }
   }
 }

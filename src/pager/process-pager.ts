@@ -1,6 +1,6 @@
 import { XpmemError } from '../errors.js'
 import { kernel, type Poll } from '../kernel/index.js'
-import type { FaultHandler, PagedFile, PagedMapping } from './paged-file.js'
+import type { FaultHandler, FaultSource, PagedFile, PagedMapping } from './paged-file.js'
 
 /** Faults taken at once; the poll comes back for more after others had their turn. */
 const faultsPerTurn = 64
@@ -18,19 +18,28 @@ interface Entry {
   readonly handler: FaultHandler
 }
 
+/** How often a process may be waited for that moves memory, until it is let have a turn. */
+const maxSettled = 10_000
+
 const faults = new Float64Array(4 * faultsPerTurn)
+/** Of `settle`, which comes while those above are being handled. */
+const early = new Float64Array(4 * faultsPerTurn)
+const soon = Promise.resolve()
 
 /** The userfaultfd of one process: finds out which page of which file each of its faults is about. */
-export class ProcessPager {
-  readonly #userfault: number
+export class ProcessPager implements FaultSource {
+  readonly userfault: number
   readonly #poll: Poll
   /** By address; they do not overlap. */
   #entries: Entry[] = []
   #closed = false
+  #settled = 0
+  /** Faults that were read before their turn: pairs of address and kind. */
+  #deferred: number[] = []
 
   /** Takes the userfaultfd. */
   constructor(userfault: number) {
-    this.#userfault = userfault
+    this.userfault = userfault
     this.#poll = kernel.poll(userfault, () => this.#turn())
     this.#poll.start(1)
   }
@@ -45,7 +54,7 @@ export class ProcessPager {
     where: { address: number; length: number; fileOffset: number },
   ): PagedMapping {
     const { address, length, fileOffset } = where
-    const mapping = { userfault: this.#userfault, address, length, fileOffset }
+    const mapping = { source: this, address, length, fileOffset }
     const [first, end] = this.#overlapping(mapping)
     if (this.#entries.length - (end - first) >= maxMappings) {
       throw new XpmemError(
@@ -89,7 +98,7 @@ export class ProcessPager {
     this.#closed = true
     this.#drop(() => true)
     this.#poll.close()
-    kernel.close(this.#userfault)
+    kernel.close(this.userfault)
   }
 
   #drop(unwanted: (entry: Entry) => boolean): void {
@@ -113,19 +122,43 @@ export class ProcessPager {
   }
 
   #turn(): void {
+    this.#settled = 0
+    this.#take(faults, (address, kind) => this.#fault(address, kind))
+  }
+
+  settle(): boolean {
+    this.#settled += 1
+    if (this.#settled > maxSettled) this.close()
+    const isFirst = this.#deferred.length === 0
+    this.#take(early, (address, kind) => this.#deferred.push(address, kind))
+    if (isFirst && this.#deferred.length > 0) void soon.then(() => this.#takeDeferred())
+    return !this.#closed
+  }
+
+  #takeDeferred(): void {
+    const deferred = this.#deferred
+    this.#deferred = []
+    for (let i = 0; i < deferred.length && !this.#closed; i += 2) {
+      this.#fault(deferred[i] as number, deferred[i + 1] as number)
+    }
+  }
+
+  /** Reads what the process has to say. */
+  #take(into: Float64Array, take: (address: number, kind: number) => void): void {
+    if (this.#closed) return
     let count: number
     try {
-      count = kernel.faults(this.#userfault, faults)
+      count = kernel.faults(this.userfault, into)
     } catch {
       // The process is gone.
       return this.close()
     }
     for (let i = 0; i < count && !this.#closed; i += 1) {
-      const [address, kind] = [faults[2 * i] as number, faults[2 * i + 1] as number]
-      if (kind !== moved) this.#fault(address, kind)
+      const [address, kind] = [into[2 * i] as number, into[2 * i + 1] as number]
+      if (kind !== moved) take(address, kind)
       else {
         i += 1
-        this.#moved(address, faults[2 * i] as number, faults[2 * i + 1] as number)
+        this.#moved(address, into[2 * i] as number, into[2 * i + 1] as number)
       }
     }
   }

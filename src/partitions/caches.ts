@@ -32,7 +32,7 @@ class LinkHome implements FarHome {
   }
 
   request(access: Access, first: number, count: number): void {
-    eachPart(first, count, (from, some) => this.#peer.link.send(access, 0, this.#pages(from, some)))
+    this.#peer.link.send(access, 0, this.#pages(first, count))
   }
 
   returned(first: number, count: number, way: Returned, read: ReadPages): void {

@@ -65,11 +65,12 @@ class LinkNode implements FarNode {
   }
 }
 
-/** Calls `take` with parts of a run that fit a message. */
+/** Pages whose content is sent as one: the other end can use them while the next are on their way. */
+const pagesPerPart = 32
+
+/** Calls `take` with parts of a run, each as long as one message carries well. */
 export function eachPart(first: number, count: number, take: (first: number, count: number) => void): void {
-  for (let done = 0; done < count; done += maxPagesPerMessage) {
-    take(first + done, Math.min(maxPagesPerMessage, count - done))
-  }
+  for (let done = 0; done < count; done += pagesPerPart) take(first + done, Math.min(pagesPerPart, count - done))
 }
 
 interface Node {

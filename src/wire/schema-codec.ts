@@ -69,6 +69,20 @@ export interface SchemaCodecOptions {
   readonly maxBytes: number
 }
 
+/** A view of the memory that was last asked for: mostly it is the same again. */
+class LastView {
+  #bytes: Uint8Array | undefined
+  #view: DataView = new DataView(new ArrayBuffer(0))
+
+  of(bytes: Uint8Array): DataView {
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    }
+    return this.#view
+  }
+}
+
 /** Writes and reads the messages of a schema. */
 export class SchemaCodec<S extends Schema> {
   readonly #littleEndian: boolean
@@ -76,6 +90,8 @@ export class SchemaCodec<S extends Schema> {
   readonly #byCode = new Map<number, PlacedMessage>()
   readonly #byName = new Map<string, PlacedMessage>()
   readonly #rows = new Map<string, PlacedRow>()
+  readonly #written = new LastView()
+  readonly #read = new LastView()
 
   constructor(schema: S, options: SchemaCodecOptions) {
     this.#littleEndian = options.littleEndian
@@ -91,19 +107,27 @@ export class SchemaCodec<S extends Schema> {
     for (const [name, fields] of Object.entries(schema.rows)) this.#rows.set(name, placeRow(name, fields))
   }
 
-  /** Writes a message into `buffer` and returns its length in bytes. EINVAL if it is longer than a message may be. */
-  encode<N extends NameOf<S>>(buffer: Uint8Array, name: N, request: number, input: InputOf<S, N>): number {
+  /**
+   * Writes a message into `buffer`, from `at` on, and returns its length in bytes. EINVAL if it is
+   * longer than a message may be.
+   */
+  encode<N extends NameOf<S>>(buffer: Uint8Array, name: N, request: number, input: InputOf<S, N>, at = 0): number {
     const placed = this.#byName.get(name) as PlacedMessage
-    const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
-    view.setUint16(0, placed.code, this.#littleEndian)
-    view.setUint16(2, 0, this.#littleEndian)
-    view.setUint32(4, request, this.#littleEndian)
-    this.#writeFields(view, 0, placed.fields, input as Bag)
-    const { tail, bytes } = placed
-    if (tail === 'none') return bytes
-    if (tail === 'text') return this.#encodeText(buffer, bytes, (input as { text?: string }).text ?? '')
-    if (tail === 'bytes') return this.#encodeBytes(buffer, bytes, (input as { bytes?: Uint8Array }).bytes)
-    return this.#encodeRows(view, bytes, tail, (input as { rows?: Bag[] }).rows ?? [])
+    const view = this.#written.of(buffer)
+    view.setUint16(at, placed.code, this.#littleEndian)
+    view.setUint16(at + 2, 0, this.#littleEndian)
+    view.setUint32(at + 4, request, this.#littleEndian)
+    this.#writeFields(view, at, placed.fields, input as Bag)
+    return placed.tail === 'none' ? placed.bytes : this.#encodeTail(view, placed, input, at)
+  }
+
+  #encodeTail(view: DataView, { tail, bytes }: PlacedMessage, input: object, at: number): number {
+    if (tail !== 'text' && tail !== 'bytes') {
+      return this.#encodeRows(view, at, bytes, tail, (input as { rows?: Bag[] }).rows ?? [])
+    }
+    const own = new Uint8Array(view.buffer, view.byteOffset + at, view.byteLength - at)
+    if (tail === 'text') return this.#encodeText(own, bytes, (input as { text?: string }).text ?? '')
+    return this.#encodeBytes(own, bytes, (input as { bytes?: Uint8Array }).bytes)
   }
 
   /** The bytes of a message of its own, for tests and for what is sent once. */
@@ -116,31 +140,34 @@ export class SchemaCodec<S extends Schema> {
   encodeRowsOwn<R extends RowNameOf<S>>(tail: R, list: readonly RowOf<S, R>[]): Uint8Array {
     const { bytes } = this.#rows.get(tail) as PlacedRow
     const buffer = new Uint8Array(list.length * bytes)
-    this.#encodeRows(new DataView(buffer.buffer), 0, tail, list as unknown as Bag[])
+    this.#encodeRows(new DataView(buffer.buffer), 0, 0, tail, list as unknown as Bag[])
     return buffer
   }
 
   /** Reads rows alone. EPROTO if the last is cut off. */
   decodeRows<R extends RowNameOf<S>>(tail: R, bytes: Uint8Array): RowOf<S, R>[] {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    return this.#readRows(view, 0, tail, `rows of ${tail}`) as unknown as RowOf<S, R>[]
+    return this.#readRows(bytes, tail, `rows of ${tail}`) as unknown as RowOf<S, R>[]
   }
 
-  /** Reads one message. EPROTO, with what is wrong, for anything that is not exactly one. */
-  decode(buffer: Uint8Array, length: number): MessageOf<S> {
+  /**
+   * Reads one message, of `length` bytes from `at` on. EPROTO, with what is wrong, for anything that is
+   * not exactly one.
+   */
+  decode(buffer: Uint8Array, length: number, at = 0): MessageOf<S> {
     if (length < headerBytes) throw malformed(`a message of ${length} bytes has no header`)
-    const view = new DataView(buffer.buffer, buffer.byteOffset, length)
-    const code = view.getUint16(0, this.#littleEndian)
+    const view = this.#read.of(buffer)
+    const code = view.getUint16(at, this.#littleEndian)
     const placed = this.#byCode.get(code)
     if (placed === undefined) throw malformed(`no message has the code ${code}`)
-    if (view.getUint16(2, this.#littleEndian) !== 0) throw malformed('the reserved bytes of the header are not zero')
+    if (view.getUint16(at + 2, this.#littleEndian) !== 0) throw malformed('the reserved bytes of the header are not zero')
     if (length < placed.bytes) throw malformed(`${placed.name} is cut off after ${length} bytes`)
     const message: Bag & { name: string } = {
       name: placed.name as never,
-      request: view.getUint32(4, this.#littleEndian),
+      request: view.getUint32(at + 4, this.#littleEndian),
     }
-    this.#readFields(view, 0, placed.fields, message)
-    this.#readTail(placed, view, buffer.subarray(placed.bytes, length), message)
+    this.#readFields(view, at, placed.fields, message)
+    if (placed.tail !== 'none') this.#readTail(placed, buffer.subarray(at + placed.bytes, at + length), message)
+    else if (length > placed.bytes) throw malformed(`${placed.name} is ${length} bytes long instead of ${placed.bytes}`)
     return message as unknown as MessageOf<S>
   }
 
@@ -190,33 +217,30 @@ export class SchemaCodec<S extends Schema> {
     return end
   }
 
-  #encodeRows(view: DataView, start: number, tail: string, list: Bag[]): number {
+  /** Of a message that begins at `at`, from its byte `start` on. */
+  #encodeRows(view: DataView, at: number, start: number, tail: string, list: Bag[]): number {
     const { fields, bytes } = this.#rows.get(tail) as PlacedRow
     const end = start + list.length * bytes
     if (end > this.#maxBytes) throw new XpmemError('EINVAL', 'message', `${list.length} rows do not fit one message`)
     list.forEach((row, index) => {
-      this.#writeFields(view, start + index * bytes, fields, row)
+      this.#writeFields(view, at + start + index * bytes, fields, row)
     })
     return end
   }
 
-  #readTail(placed: PlacedMessage, view: DataView, tail: Uint8Array, message: object): void {
-    if (placed.tail === 'none') {
-      if (tail.length === 0) return
-      throw malformed(`${placed.name} is ${view.byteLength} bytes long instead of ${placed.bytes}`)
-    }
-    if (placed.tail === 'text') Object.assign(message, { text: decodeText(tail, placed.name) })
-    else if (placed.tail === 'bytes') Object.assign(message, { bytes: tail })
-    else Object.assign(message, { rows: this.#readRows(view, placed.bytes, placed.tail, `the rows of ${placed.name}`) })
+  #readTail({ tail, name }: PlacedMessage, bytes: Uint8Array, message: object): void {
+    if (tail === 'text') Object.assign(message, { text: decodeText(bytes, name) })
+    else if (tail === 'bytes') Object.assign(message, { bytes })
+    else Object.assign(message, { rows: this.#readRows(bytes, tail, `the rows of ${name}`) })
   }
 
-  #readRows(view: DataView, start: number, tail: string, what: string): Bag[] {
+  #readRows(list: Uint8Array, tail: string, what: string): Bag[] {
     const { fields, bytes } = this.#rows.get(tail) as PlacedRow
-    const room = view.byteLength - start
-    if (room % bytes !== 0) throw malformed(`${what} are cut off`)
-    return Array.from({ length: room / bytes }, (_, index) => {
+    if (list.length % bytes !== 0) throw malformed(`${what} are cut off`)
+    const view = new DataView(list.buffer, list.byteOffset, list.byteLength)
+    return Array.from({ length: list.length / bytes }, (_, index) => {
       const row: Bag = {}
-      this.#readFields(view, start + index * bytes, fields, row)
+      this.#readFields(view, index * bytes, fields, row)
       return row
     })
   }

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { asXpmemError, codeOf, XpmemError } from '../errors.js'
 import type { InputOf, MessageOf, NameOf } from '../wire/schema-codec.js'
 import { frameHeaderBytes, maxFrameBytes, type XpcSchema, xpcCodec } from '../wire/xpc-schema.js'
-import { FrameReader } from './frames.js'
+import { FrameReader, type TakeFrame } from './frames.js'
 import { Stream } from './stream.js'
 
 export type XpcName = NameOf<XpcSchema>
@@ -65,7 +65,8 @@ export class XpcConnection {
   constructor(socket: Socket, events: ConnectionEvents) {
     this.#events = events
     this.#stream = new Stream(socket, {
-      data: (bytes) => this.#take(bytes),
+      room: () => this.#reader.room(),
+      came: (count) => this.#take(count),
       drained: () => this.#listen(),
       end: (why) => this.#end(why),
     })
@@ -94,24 +95,24 @@ export class XpcConnection {
    */
   send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
     if (this.#closed || this.#givenUp) return
-    this.#say(maxSmallBytes(input), (frame) => xpcCodec.encode(frame, name, request, input))
+    this.#say(maxSmallBytes(input), (into, at) => xpcCodec.encode(into, name, request, input, at))
   }
 
   /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
   sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
     if (this.#closed || this.#givenUp) return
-    this.#say(maxFieldBytes + bytes, (frame) => {
-      const fixed = xpcCodec.encode(frame, name, 0, input)
-      fill(frame, fixed)
+    this.#say(maxFieldBytes + bytes, (into, at) => {
+      const fixed = xpcCodec.encode(into, name, 0, input, at)
+      fill(into, at + fixed)
       return fixed + bytes
     })
   }
 
-  /** `encode` writes a message of `length` bytes at the most, and tells how long it is. */
-  #say(length: number, encode: (frame: Uint8Array) => number): void {
+  /** `encode` writes a message of `length` bytes at the most to a place, and tells how long it is. */
+  #say(length: number, encode: (into: Uint8Array, at: number) => number): void {
     this.#stream.say(frameHeaderBytes + length, (into, at) => {
-      const encoded = encode(into.subarray(at + frameHeaderBytes))
-      new DataView(into.buffer, into.byteOffset + at, frameHeaderBytes).setUint32(0, encoded, true)
+      const encoded = encode(into, at + frameHeaderBytes)
+      for (let byte = 0; byte < frameHeaderBytes; byte += 1) into[at + byte] = encoded >>> (8 * byte)
       this.#bytesOut += frameHeaderBytes + encoded
       return frameHeaderBytes + encoded
     })
@@ -166,11 +167,11 @@ export class XpcConnection {
     this.#events.end(why)
   }
 
-  #take(chunk: Uint8Array): void {
+  #take(count: number): void {
     if (this.#closed) return
-    this.#bytesIn += chunk.length
+    this.#bytesIn += count
     try {
-      this.#reader.push(chunk, (frame) => this.#takeFrame(frame))
+      this.#reader.came(count, this.#takeFrame)
     } catch (thrown) {
       const error = asXpmemError(thrown, 'xpc')
       if (this.#closed) return
@@ -180,12 +181,13 @@ export class XpcConnection {
   }
 
   /** False once the connection is closed. */
-  #takeFrame(frame: Uint8Array): boolean {
-    const message = xpcCodec.decode(frame, frame.length)
+  readonly #takeFrame: TakeFrame = (bytes, at, length) => {
+    const message = xpcCodec.decode(bytes, length, at)
     if (message.name === 'refuse') {
       this.#end(new XpmemError(codeOf(message.errno), 'xpc', `the other service refused: ${harmless(message.text)}`))
     } else {
       this.#events.message(message)
+      this.#stream.leaveIfMuch()
     }
     return !this.#closed && !this.#givenUp
   }

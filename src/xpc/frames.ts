@@ -2,62 +2,80 @@ import { XpmemError } from '../errors.js'
 import { headerBytes } from '../wire/layout.js'
 import { frameHeaderBytes, maxFrameBytes } from '../wire/xpc-schema.js'
 
-/**
- * Cuts a stream of bytes into frames. A frame that came whole in one chunk is handed out where it
- * lies; only one that is spread over several is put together here.
- */
-export class FrameReader {
-  /** The beginning of a frame whose end has not come: made for the first, as large as a frame can be. */
-  #partial: Uint8Array | undefined
-  #have = 0
-
-  /**
-   * Calls `take` with each whole frame, without its length; the bytes are valid during the call
-   * only. EPROTO for a length that no message has. Stops early, dropping the rest, once `take`
-   * returns false.
-   */
-  push(chunk: Uint8Array, take: (frame: Uint8Array) => boolean): void {
-    let rest = chunk
-    while (rest.length > 0) {
-      const used = this.#have > 0 ? this.#complete(rest, take) : this.#whole(rest, take)
-      if (used < 0) return
-      rest = rest.subarray(used)
-    }
-  }
-
-  /** Bytes used of a chunk that begins with a frame; -1 if no more is wanted. */
-  #whole(chunk: Uint8Array, take: (frame: Uint8Array) => boolean): number {
-    const end = chunk.length < frameHeaderBytes ? Number.POSITIVE_INFINITY : frameEnd(chunk)
-    if (end > chunk.length) return this.#keep(chunk, chunk.length)
-    return take(chunk.subarray(frameHeaderBytes, end)) ? end : -1
-  }
-
-  /** Likewise of one that goes on with the frame that was begun. */
-  #complete(chunk: Uint8Array, take: (frame: Uint8Array) => boolean): number {
-    const partial = this.#partial as Uint8Array
-    if (this.#have < frameHeaderBytes) {
-      return this.#keep(chunk, Math.min(chunk.length, frameHeaderBytes - this.#have))
-    }
-    const end = frameEnd(partial)
-    const used = this.#keep(chunk, Math.min(chunk.length, end - this.#have))
-    if (this.#have < end) return used
-    this.#have = 0
-    return take(partial.subarray(frameHeaderBytes, end)) ? used : -1
-  }
-
-  #keep(chunk: Uint8Array, count: number): number {
-    this.#partial ??= new Uint8Array(frameHeaderBytes + maxFrameBytes)
-    this.#partial.set(chunk.subarray(0, count), this.#have)
-    this.#have += count
-    return count
-  }
+/** Where bytes may be put: from `at` to the end. */
+export interface Room {
+  readonly bytes: Uint8Array
+  readonly at: number
 }
 
-/** Where the frame that the bytes begin with ends. */
-function frameEnd(bytes: Uint8Array): number {
-  const length = new DataView(bytes.buffer, bytes.byteOffset, frameHeaderBytes).getUint32(0, true)
-  if (length < headerBytes || length > maxFrameBytes) {
-    throw new XpmemError('EPROTO', 'message', `no message is ${length} bytes long`)
+/** Takes a frame, without its length, which lies from `at` on; false if no more is wanted. */
+export type TakeFrame = (bytes: Uint8Array, at: number, length: number) => boolean
+
+/** Memory that every connection begins with, and that one which brings much may come to, long frames apart. */
+const leastBytes = 16 * 1024
+const mostBytes = 512 * 1024
+
+/** Cuts a stream of bytes into frames. They are handed out where they came in: nothing is copied but the beginning of one that reaches the end of the memory. */
+export class FrameReader {
+  #bytes: Uint8Array = new Uint8Array(leastBytes)
+  /** What came and was not taken lies from `begin` to `end`. */
+  #begin = 0
+  #end = 0
+  /** Where the frame at the beginning ends, if its length is known. */
+  #frameEnd = 0
+  #isFull = false
+
+  /** Where what comes next is to be put. */
+  room(): Room {
+    const have = this.#end - this.#begin
+    const needed = Math.max(this.#frameEnd - this.#begin, have + leastBytes / 2)
+    const isLarger = this.#isFull && this.#bytes.length < mostBytes
+    if (isLarger || needed > this.#bytes.length) this.#grow(Math.max(2 * this.#bytes.length, needed))
+    else if (this.#begin + needed > this.#bytes.length) this.#move(this.#bytes)
+    return { bytes: this.#bytes, at: this.#end }
   }
-  return frameHeaderBytes + length
+
+  /**
+   * So many bytes were put there. Calls `take` with each frame that is whole; its bytes are valid
+   * during the call only. EPROTO for a length that no message has. Once `take` returns false the rest
+   * is dropped.
+   */
+  came(count: number, take: TakeFrame): void {
+    this.#end += count
+    this.#isFull = this.#end === this.#bytes.length
+    while (this.#readLength() && this.#frameEnd <= this.#end) {
+      const at = this.#begin + frameHeaderBytes
+      this.#begin = this.#frameEnd
+      if (!take(this.#bytes, at, this.#frameEnd - at)) this.#begin = this.#end
+    }
+    if (this.#begin === this.#end) this.#begin = this.#end = this.#frameEnd = 0
+  }
+
+  /** Whether the length of the frame at the beginning has come. */
+  #readLength(): boolean {
+    this.#frameEnd = 0
+    if (this.#end - this.#begin < frameHeaderBytes) return false
+    const [bytes, at] = [this.#bytes, this.#begin]
+    const low = (bytes[at] as number) | ((bytes[at + 1] as number) << 8)
+    const length = low + (bytes[at + 2] as number) * 2 ** 16 + (bytes[at + 3] as number) * 2 ** 24
+    if (length < headerBytes || length > maxFrameBytes) {
+      throw new XpmemError('EPROTO', 'message', `no message is ${length} bytes long`)
+    }
+    this.#frameEnd = at + frameHeaderBytes + length
+    return true
+  }
+
+  #grow(length: number): void {
+    this.#move(new Uint8Array(length))
+  }
+
+  /** What is there lies at the beginning of some memory from now on. */
+  #move(to: Uint8Array): void {
+    if (to === this.#bytes) to.copyWithin(0, this.#begin, this.#end)
+    else to.set(this.#bytes.subarray(this.#begin, this.#end))
+    this.#bytes = to
+    this.#frameEnd -= Math.min(this.#frameEnd, this.#begin)
+    this.#end -= this.#begin
+    this.#begin = 0
+  }
 }

@@ -1,10 +1,13 @@
 import type { Socket } from 'node:net'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { kernel, type Poll } from '../kernel/index.js'
+import type { Room } from './frames.js'
 
 export interface StreamEvents {
-  /** Bytes that came; they are valid during the call only. */
-  data(bytes: Uint8Array): void
+  /** Where what comes next is to be put. */
+  room(): Room
+  /** So many bytes were put there. */
+  came(count: number): void
   /** All that waited has been taken. */
   drained(): void
   /** The other end has gone, or has finished; the stream is to be destroyed. Not after that. */
@@ -14,24 +17,27 @@ export interface StreamEvents {
 const readable = 1
 const writable = 2
 
-/** Bytes read at once. */
-const readBytes = 256 * 1024
+/** Bytes that need not wait for more. */
+const muchBytes = 64 * 1024
+
+const soon = Promise.resolve()
 
 /** Bytes that room is kept for, once it was needed. */
 const keptBytes = 4 * 1024 * 1024
 
-/** One for the whole thread: what was read is used before the next is. */
-const incoming = new Uint8Array(readBytes)
-
 /**
  * A TCP connection, without what streams of Node cost: what is said is written where it is sent from,
- * and what comes is read into the same memory each time.
+ * and what comes is put where it is used.
  */
 export class Stream {
   readonly remote: string
   readonly #socket: number
   readonly #poll: Poll
   readonly #events: StreamEvents
+  readonly #flushNow = () => {
+    this.#flushing = false
+    this.#flush()
+  }
   /** What is to be sent lies from `begin` to `end`. */
   #buffer = new Uint8Array(64 * 1024)
   #begin = 0
@@ -69,10 +75,13 @@ export class Stream {
     this.#end += write(this.#buffer, this.#end)
     if (this.#flushing || this.#full) return
     this.#flushing = true
-    process.nextTick(() => {
-      this.#flushing = false
-      this.#flush()
-    })
+    // A microtask, since it costs less than a tick, and comes as late.
+    void soon.then(this.#flushNow)
+  }
+
+  /** An event is over, and others follow before what it said would leave: it leaves now if it is much. */
+  leaveIfMuch(): void {
+    if (this.#flushing && this.waiting >= muchBytes) this.#flush()
   }
 
   pause(): void {
@@ -160,11 +169,12 @@ export class Stream {
     if ((happened & readable) === 0 || this.#paused || this.#closed) return
     let length: number
     try {
-      length = kernel.receiveBytes(this.#socket, incoming, 0, incoming.length)
+      const { bytes, at } = this.#events.room()
+      length = kernel.receiveBytes(this.#socket, bytes, at, bytes.length - at)
     } catch (error) {
       return this.#fail(error)
     }
-    if (length > 0) this.#events.data(incoming.subarray(0, length))
+    if (length > 0) this.#events.came(length)
     else if (length === 0) this.#fail(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection'))
   }
 }

@@ -31,7 +31,7 @@ test('a fault asks for the page and those behind it, and content that comes wake
   cache.fault(11, 'read', 9)
   assert.deepEqual(said(), ['ask to read 10+4'])
   cache.data(10, 4, 'shared', 0)
-  assert.deepEqual(said(), ['install 10+4 0 protected', 'wake 10+4'])
+  assert.deepEqual(said(), ['install 10+4 0 protected'])
   assert.deepEqual(cache.counters, { faults: 2, pagesIn: 4, pagesOut: 0 })
 })
 
@@ -80,7 +80,7 @@ test('an upgrade that meets an invalidate becomes a request of the whole page', 
   cache.invalidate(0, 1, holdMs)
   assert.deepEqual(said(), ['ask to write 0+1', 'drop 0+1', 'invalidated 0+1'])
   cache.data(0, 1, 'exclusive', holdMs)
-  assert.deepEqual(said(), ['install 0+1 0 writable', 'wake 0+1'])
+  assert.deepEqual(said(), ['install 0+1 0 writable'])
 })
 
 test('a recall takes the right to write, or the page, when stores are stopped', () => {

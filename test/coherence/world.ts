@@ -209,8 +209,10 @@ export class World {
     const content = (first: number, count: number) => place.memory.read(first, count)
     return {
       request: (access, first, count) => tell({ is: 'request', access, first, count }),
-      install: (first, count, nth, placing) =>
-        place.memory.place(first, this.#arrived.slice(nth, nth + count), placing),
+      install: (first, count, nth, placing) => {
+        place.memory.place(first, this.#arrived.slice(nth, nth + count), placing)
+        this.#wake(at, first, count)
+      },
       protect: (first, count) => place.memory.mark(first, count),
       unprotect: (first, count) => {
         place.memory.unmark(first, count)

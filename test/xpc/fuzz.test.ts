@@ -9,6 +9,7 @@ import { residentBytes } from '../hostile/scene.js'
 import { until } from '../support/until.js'
 import { damaged, Random, randomMessageOf } from '../unit/random.js'
 import { XpcScene } from './hostile-scene.js'
+import { push } from './pushed.js'
 import { framed, type RawPeer } from './raw-peer.js'
 
 const seed = 20_260_107
@@ -80,10 +81,7 @@ test(`whatever frames come in whatever chunks, each is one message exactly, or E
     const seen: Uint8Array[] = []
     const reader = new FrameReader()
     for (const chunk of chunksOf(random, bodies)) {
-      reader.push(chunk, (frame) => {
-        seen.push(frame.slice())
-        return true
-      })
+      push(reader, chunk, (frame) => seen.push(frame.slice()))
     }
     assert.deepEqual(
       seen.map((one) => Buffer.from(one)),

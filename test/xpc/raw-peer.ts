@@ -7,6 +7,7 @@ import type { XpcInput, XpcMessage, XpcName } from '../../src/xpc/connection.js'
 import type { Address } from '../../src/xpc/directory.js'
 import { FrameReader } from '../../src/xpc/frames.js'
 import { until } from '../support/until.js'
+import { push } from './pushed.js'
 
 let hosts = 0
 
@@ -45,10 +46,7 @@ export class RawPeer {
       this.ended = true
     })
     socket.on('data', (chunk: Uint8Array) => {
-      this.#reader.push(chunk, (frame) => {
-        this.#take(xpcCodec.decode(frame, frame.length))
-        return true
-      })
+      push(this.#reader, chunk, (frame) => this.#take(xpcCodec.decode(frame, frame.length)))
     })
   }
 
