@@ -44,8 +44,11 @@ export async function startService(scope: Scope, partition = 'default', more: st
   return { runtimeDir, partition, pid: child.pid as number, listen }
 }
 
-/** Two services that are joined over loopback. */
-export async function startPartitions(scope: Scope): Promise<{ home: BenchService; far: BenchService }> {
+/** Two services that are joined over loopback. `more`: further arguments of the far one. */
+export async function startPartitions(
+  scope: Scope,
+  more: string[] = [],
+): Promise<{ home: BenchService; far: BenchService }> {
   const home = await startService(scope, 'home', [
     '--id',
     '1',
@@ -56,7 +59,7 @@ export async function startPartitions(scope: Scope): Promise<{ home: BenchServic
     '--trust',
     'far',
   ])
-  const far = await startService(scope, 'far', ['--id', '2', '--peer', `home=${home.listen}`])
+  const far = await startService(scope, 'far', ['--id', '2', '--peer', `home=${home.listen}`, ...more])
   return { home, far }
 }
 
