@@ -1,6 +1,6 @@
 import { attachFresh, type Place } from '../support/far-place.js'
 import type { LimitProgram } from '../support/limit.js'
-import { interleave, pairsOf } from '../support/measure.js'
+import { alternate, interleave, pairsOf } from '../support/measure.js'
 import type { Row } from '../support/row.js'
 
 const page = 4_096
@@ -8,6 +8,8 @@ const page = 4_096
 const pages = 65_536
 const faults = 4_000
 const rounds = 5
+/** A power of two: see next_page of bench/limits/rounds.h. */
+const crowdPages = 16_384
 
 const quantiles = [
   { name: 'median', quantile: 0.5, most: 1.5 },
@@ -46,4 +48,20 @@ export async function measureFaults(place: Place, pager: LimitProgram, where: st
     ...pairsOf(column(ours, index), column(bare, index)),
     target: { of: 'ratio', most },
   }))
+}
+
+/** Pages that many threads of a C program wait for at once, against few. `reader`: bench/limits/xpmem.c, far. */
+export async function measureCrowd({ owner }: Place, reader: LimitProgram): Promise<Row> {
+  const rateOf = (threads: number) => async () => {
+    const segid = await owner.call<bigint>('offer', crowdPages * page, true)
+    const seconds = await reader.seconds('crowd', `${segid}`, threads, crowdPages)
+    await owner.call('remove', segid)
+    return (crowdPages * page) / seconds
+  }
+  return {
+    name: 'far read faults of 64 threads at once, random pages / of 4',
+    unit: 'bytes/s',
+    ...(await alternate(rounds, rateOf(64), rateOf(4))),
+    target: { of: 'ratio', least: 1 },
+  }
 }

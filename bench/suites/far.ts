@@ -3,9 +3,10 @@ import { LimitProgram } from '../support/limit.js'
 import { alternate, interleave, pairsOf } from '../support/measure.js'
 import { pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
+import type { Scope } from '../support/scope.js'
 import type { Suite } from '../support/suite.js'
 import { sum } from '../support/sum.js'
-import { measureFaults } from './far-faults.js'
+import { measureCrowd, measureFaults } from './far-faults.js'
 
 const page = 4_096
 const streamBytes = 256 * 1024 * 1024
@@ -99,6 +100,10 @@ async function measureWarm(place: Place, far: LimitProgram): Promise<Row[]> {
   ]
 }
 
+function startReader({ far: { runtimeDir, partition } }: Place, scope: Scope): LimitProgram {
+  return new LimitProgram('xpmem', scope, { XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_PARTITION: partition })
+}
+
 export const far: Suite = {
   name: 'far',
   about: 'memory of another partition over loopback, against raw TCP and a C pager',
@@ -110,6 +115,7 @@ export const far: Suite = {
     rows.push(await measureStream(free, freeLimit, 'free'))
     rows.push(await measurePingPong(free, freeLimit, 'free'))
     rows.push(...(await measureWarm(free, freeLimit)))
+    rows.push(await measureCrowd(free, startReader(free, scope)))
     pinToOneProcessor(scope)
     const pinned = await openPlace(scope)
     const pinnedLimit = new LimitProgram('far', scope)
