@@ -7,6 +7,7 @@ import type { Scope } from '../support/scope.js'
 import type { Suite } from '../support/suite.js'
 import { sum } from '../support/sum.js'
 import { measureCrowd, measureFaults } from './far-faults.js'
+import { measureTracked } from './far-tracked.js'
 
 const page = 4_096
 const streamBytes = 256 * 1024 * 1024
@@ -116,6 +117,7 @@ export const far: Suite = {
     rows.push(await measurePingPong(free, freeLimit, 'free'))
     rows.push(...(await measureWarm(free, freeLimit)))
     rows.push(await measureCrowd(free, startReader(free, scope)))
+    rows.push(...(await measureTracked(scope)))
     pinToOneProcessor(scope)
     const pinned = await openPlace(scope)
     const pinnedLimit = new LimitProgram('far', scope)

@@ -1,22 +1,25 @@
 import type { Attachment, Partition } from '../../src/index.js'
 import { Peer } from './peer.js'
 import type { Scope } from './scope.js'
-import { type BenchService, openPartition, startPartitions } from './service.js'
+import { openPartition, type Served, startPartitions } from './service.js'
 
 /** An owner at home, and this process in the other partition. */
 export interface Place {
-  readonly home: BenchService
-  readonly far: BenchService
+  /** The far partition's service. */
+  readonly far: Served
   readonly owner: Peer
   readonly partition: Partition
 }
 
-/** `more`: further arguments of the far partition's service. */
-export async function openPlace(scope: Scope, more: string[] = []): Promise<Place> {
-  const { home, far } = await startPartitions(scope, more)
+export async function openPlace(scope: Scope): Promise<Place> {
+  return placeOf(scope, await startPartitions(scope))
+}
+
+/** Likewise, with services that run. */
+export async function placeOf(scope: Scope, { home, far }: Record<'home' | 'far', Served>): Promise<Place> {
   const owner = new Peer('owner', scope)
   await owner.call('open', home.runtimeDir, 'home')
-  return { home, far, owner, partition: await openPartition(far, scope) }
+  return { far, owner, partition: await openPartition(far, scope) }
 }
 
 export interface Fresh {

@@ -12,9 +12,13 @@ const cli = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 /** Seconds after which a service that lost its benchmark leaves. */
 const idleExit = '60'
 
-export interface BenchService {
+/** Where a service is found. */
+export interface Served {
   readonly runtimeDir: string
   readonly partition: string
+}
+
+export interface BenchService extends Served {
   readonly pid: number
   /** Where it listens for other partitions, HOST:PORT; '' if it does not. */
   readonly listen: string
@@ -44,11 +48,8 @@ export async function startService(scope: Scope, partition = 'default', more: st
   return { runtimeDir, partition, pid: child.pid as number, listen }
 }
 
-/** Two services that are joined over loopback. `more`: further arguments of the far one. */
-export async function startPartitions(
-  scope: Scope,
-  more: string[] = [],
-): Promise<{ home: BenchService; far: BenchService }> {
+/** Two services that are joined over loopback. */
+export async function startPartitions(scope: Scope): Promise<{ home: BenchService; far: BenchService }> {
   const home = await startService(scope, 'home', [
     '--id',
     '1',
@@ -59,12 +60,12 @@ export async function startPartitions(
     '--trust',
     'far',
   ])
-  const far = await startService(scope, 'far', ['--id', '2', '--peer', `home=${home.listen}`, ...more])
+  const far = await startService(scope, 'far', ['--id', '2', '--peer', `home=${home.listen}`])
   return { home, far }
 }
 
 /** This process's connection to it. */
-export async function openPartition(service: BenchService, scope: Scope): Promise<Partition> {
+export async function openPartition(service: Served, scope: Scope): Promise<Partition> {
   const { runtimeDir, partition } = service
   const opened = await Partition.open({ runtimeDir, partition, autoStart: false })
   scope.defer(() => opened.close())
