@@ -1,10 +1,12 @@
 /*
  * Far memory without xpmem: a home that sends pages over TCP (loopback) and a pager in a process of
  * its own that answers this one's faults (userfaultfd), and what the same connection does bare.
+ * Answers are nanoseconds.
  *
- *   fault COUNT           pages in random order, each seen for the first time: the median
- * nanoseconds fault-slow COUNT      the same, the 99th percentile stream BYTES          nanoseconds
- * to receive so much round-trip COUNT      a byte there and back: the median nanoseconds
+ *   fault COUNT            pages in random order, each seen for the first time: the median and the
+ *                          99th percentile
+ *   stream BYTES           receives so much
+ *   round-trip COUNT       a byte there and back: the median
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -159,29 +161,24 @@ static void end(struct paged *paged) {
     close(paged->descriptor);
 }
 
-/* Every page number once, in an order that no read-ahead knows: a full-period generator. */
-static uint64_t next_page(uint64_t page) {
-    return (page * 5 + 12345) % PAGES;
-}
-
-static double time_faults(uint64_t count, double quantile) {
+static void answer_faults(uint64_t count) {
     struct paged paged;
     double *times = calloc(count, sizeof *times);
     if (times == NULL)
         die("calloc");
     page_in(&paged);
     uint64_t page = 1;
-    for (uint64_t i = 0; i < count; i++, page = next_page(page)) {
+    for (uint64_t i = 0; i < count; i++, page = next_page(page, PAGES)) {
         uint64_t start = now_ns();
         if (*(volatile uint64_t *)(paged.memory + page * PAGE) != page)
             die("a wrong page");
         times[i] = (double)(now_ns() - start);
     }
     end(&paged);
-    (void)median_of(times, count);
-    double result = times[(size_t)((double)count * quantile)];
+    double median = median_of(times, count);
+    double slow = times[count * 99 / 100];
+    round_answers((double[]){median, slow}, 2);
     free(times);
-    return result;
 }
 
 static double time_stream(int socket, uint64_t bytes) {
@@ -229,9 +226,7 @@ int main(void) {
     while (round_next(&command)) {
         uint64_t number = command.numbers[0];
         if (round_is(&command, "fault"))
-            round_answer(time_faults(number, 0.5));
-        else if (round_is(&command, "fault-slow"))
-            round_answer(time_faults(number, 0.99));
+            answer_faults(number);
         else if (round_is(&command, "stream"))
             round_answer(time_stream(ends[0], number));
         else if (round_is(&command, "round-trip"))

@@ -13,8 +13,8 @@ bool round_next(struct round_command *command) {
     if (fgets(line, sizeof line, stdin) == NULL)
         return false;
     *command = (struct round_command){0};
-    int found = sscanf(line, "%31s %" SCNu64 " %" SCNu64, command->word, &command->numbers[0],
-                       &command->numbers[1]);
+    int found = sscanf(line, "%31s %" SCNu64 " %" SCNu64 " %" SCNu64, command->word,
+                       &command->numbers[0], &command->numbers[1], &command->numbers[2]);
     return found >= 1;
 }
 
@@ -23,7 +23,12 @@ bool round_is(const struct round_command *command, const char *word) {
 }
 
 void round_answer(double number) {
-    printf("%.1f\n", number);
+    round_answers(&number, 1);
+}
+
+void round_answers(const double *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        printf("%.1f%c", numbers[i], i + 1 < count ? ' ' : '\n');
     fflush(stdout);
 }
 
@@ -42,6 +47,10 @@ static int compare(const void *left, const void *right) {
 double median_of(double *numbers, size_t count) {
     qsort(numbers, count, sizeof *numbers, compare);
     return numbers[count / 2];
+}
+
+uint64_t next_page(uint64_t page, uint64_t pages) {
+    return (page * 5 + 12345) % pages;
 }
 
 _Noreturn void die(const char *what) {

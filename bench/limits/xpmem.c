@@ -7,11 +7,16 @@
  *   page SEGID COUNT       xpmem_attach, a store, xpmem_detach, of one page
  *   read SEGID BYTES       xpmem_attach of all of it, and a load from each page
  *   write SEGID BYTES      the same with stores
+ *   crowd SEGID THREADS PAGES
+ *                          a load from each page of a segment full of ones, once, by one of so many
+ *                          threads at once: from the first load of any thread to the last one's end
  *   listen                 waits for the other end of the round trip on $BENCH_ECHO
  *   round BYTES COUNT      a datagram there and back
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +29,7 @@
 #include "rounds.h"
 
 #define PAGE 4096
+#define READER_STACK ((size_t)64 * 1024)
 
 static volatile uint64_t sink;
 
@@ -99,6 +105,78 @@ static double time_touch(uint64_t segid, uint64_t length, bool write) {
     return time;
 }
 
+/* One thread of a crowd. */
+struct reader {
+    pthread_t thread;
+    pthread_barrier_t *start;
+    const volatile char *memory;
+    /* The pages of its own, in the order in which it reads them. */
+    const uint64_t *pages;
+    uint64_t count;
+    uint64_t began;
+    uint64_t ended;
+};
+
+static void *read_pages(void *argument) {
+    struct reader *reader = argument;
+    pthread_barrier_wait(reader->start);
+    reader->began = now_ns();
+    for (uint64_t i = 0; i < reader->count; i++) {
+        if (*(const volatile double *)(reader->memory + reader->pages[i] * PAGE) != 1.0)
+            die("a far page is not what its home wrote");
+    }
+    reader->ended = now_ns();
+    return NULL;
+}
+
+static void start_reader(struct reader *reader) {
+    pthread_attr_t attributes;
+    if ((errno = pthread_attr_init(&attributes)) != 0 ||
+        (errno = pthread_attr_setstacksize(&attributes, READER_STACK)) != 0 ||
+        (errno = pthread_create(&reader->thread, &attributes, read_pages, reader)) != 0)
+        die("pthread_create");
+    pthread_attr_destroy(&attributes);
+}
+
+/* However many threads there are, together they read the same pages. */
+static double time_readers(const char *memory, uint64_t threads, uint64_t count) {
+    struct reader *readers = calloc(threads, sizeof *readers);
+    uint64_t *pages = calloc(count, sizeof *pages);
+    pthread_barrier_t start;
+    if (readers == NULL || pages == NULL)
+        die("calloc");
+    if ((errno = pthread_barrier_init(&start, NULL, (unsigned)threads)) != 0)
+        die("pthread_barrier_init");
+    for (uint64_t i = 1; i < count; i++)
+        pages[i] = next_page(pages[i - 1], count);
+    for (uint64_t i = 0; i < threads; i++) {
+        uint64_t first = i * count / threads;
+        uint64_t end = (i + 1) * count / threads;
+        readers[i] = (struct reader){
+            .start = &start, .memory = memory, .pages = pages + first, .count = end - first};
+        start_reader(&readers[i]);
+    }
+    uint64_t began = UINT64_MAX;
+    uint64_t ended = 0;
+    for (uint64_t i = 0; i < threads; i++) {
+        pthread_join(readers[i].thread, NULL);
+        began = readers[i].began < began ? readers[i].began : began;
+        ended = readers[i].ended > ended ? readers[i].ended : ended;
+    }
+    pthread_barrier_destroy(&start);
+    free(pages);
+    free(readers);
+    return (double)(ended - began);
+}
+
+static double time_crowd(uint64_t segid, uint64_t threads, uint64_t pages) {
+    xpmem_apid_t apid = get(segid);
+    double time = time_readers(attach(apid, pages * PAGE), threads, pages);
+    if (xpmem_release(apid) != 0)
+        die("xpmem_release");
+    return time;
+}
+
 static int echo = -1;
 
 static void await_peer(void) {
@@ -142,6 +220,8 @@ static bool carry_out(const struct round_command *command) {
         round_answer(median);
     } else if (round_is(command, "read") || round_is(command, "write")) {
         round_answer(time_touch(first, second, round_is(command, "write")));
+    } else if (round_is(command, "crowd")) {
+        round_answer(time_crowd(first, second, command->numbers[2]));
     } else if (round_is(command, "listen")) {
         await_peer();
     } else if (round_is(command, "round")) {

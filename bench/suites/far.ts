@@ -1,88 +1,19 @@
-import type { Attachment, Partition } from '../../src/index.js'
+import { attachFresh, openPlace, type Place } from '../support/far-place.js'
 import { LimitProgram } from '../support/limit.js'
 import { alternate, interleave, pairsOf } from '../support/measure.js'
-import { Peer } from '../support/peer.js'
 import { pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
 import type { Scope } from '../support/scope.js'
-import { openPartition, startPartitions } from '../support/service.js'
 import type { Suite } from '../support/suite.js'
 import { sum } from '../support/sum.js'
+import { measureCrowd, measureFaults } from './far-faults.js'
+import { measureTracked } from './far-tracked.js'
 
 const page = 4_096
-const faultBytes = 256 * 1024 * 1024
-const faultPages = faultBytes / page
-const faults = 4_000
 const streamBytes = 256 * 1024 * 1024
 const warmBytes = 64 * 1024 * 1024
 const turns = 2_000
 const rounds = 5
-
-interface Place {
-  readonly owner: Peer
-  readonly partition: Partition
-}
-
-/** An owner at home, and this process in the other partition. */
-async function setUp(scope: Scope): Promise<Place> {
-  const { home, far } = await startPartitions(scope)
-  const owner = new Peer('owner', scope)
-  await owner.call('open', home.runtimeDir, 'home')
-  return { owner, partition: await openPartition(far, scope) }
-}
-
-/** Fresh memory at home, attached here; ended with what is returned. */
-async function attachFresh(
-  { owner, partition }: Place,
-  bytes: number,
-): Promise<{ attachment: Attachment; segid: bigint; end(): Promise<void> }> {
-  const segid = await owner.call<bigint>('offer', bytes, true)
-  const permit = await partition.get(segid, 'readwrite')
-  const attachment = await permit.attach()
-  return {
-    attachment,
-    segid,
-    async end() {
-      await permit.release()
-      await owner.call('remove', segid)
-    },
-  }
-}
-
-/** Seconds that each of many pages takes that are seen for the first time, in an order that nobody can guess; sorted. */
-async function timeFaults(place: Place): Promise<Float64Array> {
-  const { attachment, end } = await attachFresh(place, faultBytes)
-  const numbers = new Float64Array(attachment.buffer)
-  const times = new Float64Array(faults)
-  let at = 1
-  for (let index = 0; index < faults; index += 1) {
-    const start = performance.now()
-    if (numbers[(at * page) / 8] !== 1) throw new Error('a far page is not what its home wrote')
-    times[index] = (performance.now() - start) / 1_000
-    at = (at * 5 + 12_345) % faultPages
-  }
-  await end()
-  return times.sort()
-}
-
-async function measureFaults(place: Place, far: LimitProgram, where: string): Promise<Row[]> {
-  const quantiles: [name: string, quantile: number, word: string, most: number][] = [
-    ['median', 0.5, 'fault', 1.5],
-    ['99th percentile', 0.99, 'fault-slow', 3],
-  ]
-  const rows: Row[] = []
-  for (const [name, quantile, word, most] of quantiles) {
-    const value = async () => (await timeFaults(place))[Math.floor(faults * quantile)] as number
-    const pairs = await alternate(rounds, value, () => far.seconds(word, faults))
-    rows.push({
-      name: `far read fault, random pages, ${name}, ${where} / C pager`,
-      unit: 'seconds',
-      ...pairs,
-      target: { of: 'ratio', most },
-    })
-  }
-  return rows
-}
 
 /** Seconds for each time that the right to write goes to the other partition and is used there. */
 async function measurePingPong({ owner, partition }: Place, far: LimitProgram, where: string): Promise<Row> {
@@ -170,19 +101,25 @@ async function measureWarm(place: Place, far: LimitProgram): Promise<Row[]> {
   ]
 }
 
+function startReader({ far: { runtimeDir, partition } }: Place, scope: Scope): LimitProgram {
+  return new LimitProgram('xpmem', scope, { XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_PARTITION: partition })
+}
+
 export const far: Suite = {
   name: 'far',
   about: 'memory of another partition over loopback, against raw TCP and a C pager',
   async run(scope): Promise<Row[]> {
     const rows: Row[] = []
-    const free = await setUp(scope)
+    const free = await openPlace(scope)
     const freeLimit = new LimitProgram('far', scope)
     rows.push(...(await measureFaults(free, freeLimit, 'free')))
     rows.push(await measureStream(free, freeLimit, 'free'))
     rows.push(await measurePingPong(free, freeLimit, 'free'))
     rows.push(...(await measureWarm(free, freeLimit)))
+    rows.push(await measureCrowd(free, startReader(free, scope)))
+    rows.push(...(await measureTracked(scope)))
     pinToOneProcessor(scope)
-    const pinned = await setUp(scope)
+    const pinned = await openPlace(scope)
     const pinnedLimit = new LimitProgram('far', scope)
     rows.push(...(await measureFaults(pinned, pinnedLimit, 'one core')))
     rows.push(await measureStream(pinned, pinnedLimit, 'one core'))

@@ -40,6 +40,12 @@ export class LimitProgram {
     return Number(await this.answer(word, ...numbers)) / 1e9
   }
 
+  /** Has it carry out a command that answers several times; all of them, in seconds. */
+  async allSeconds(word: string, ...numbers: (number | string)[]): Promise<number[]> {
+    const answer = await this.answer(word, ...numbers)
+    return answer.split(' ').map((nanoseconds) => Number(nanoseconds) / 1e9)
+  }
+
   /** Has it carry out a command; what it answered. */
   async answer(word: string, ...numbers: (number | string)[]): Promise<string> {
     this.#child.stdin.write(`${[word, ...numbers].join(' ')}\n`)

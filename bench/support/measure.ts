@@ -1,5 +1,5 @@
 /** One round of something; what it measured. */
-export type Round = () => Promise<number>
+export type Round<Measured = number> = () => Promise<Measured>
 
 export interface Pairs {
   /** Medians. */
@@ -26,13 +26,16 @@ export function pairsOf(values: readonly number[], limits: readonly number[]): P
  * Rounds of several measurements in turn, after one of each that does not count; what each measured.
  * Every second turn goes backwards, so that none gains by its place.
  */
-export async function interleave(turns: number, measurements: readonly Round[]): Promise<number[][]> {
-  const measured = measurements.map((): number[] => [])
+export async function interleave<Measured>(
+  turns: number,
+  measurements: readonly Round<Measured>[],
+): Promise<Measured[][]> {
+  const measured = measurements.map((): Measured[] => [])
   for (const warmUp of measurements) await warmUp()
   for (let turn = 0; turn < turns; turn += 1) {
     const order = [...measurements.keys()]
     if (turn % 2 === 1) order.reverse()
-    for (const index of order) measured[index]?.push(await (measurements[index] as Round)())
+    for (const index of order) measured[index]?.push(await (measurements[index] as Round<Measured>)())
   }
   return measured
 }

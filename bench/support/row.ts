@@ -22,9 +22,12 @@ export interface Row {
 
 const microsecond = 1e-6
 const millisecond = 1e-3
+const megabyte = 1e6
+const gigabyte = 1e9
 
 export function formatQuantity(value: number, unit: Unit): string {
-  if (unit === 'bytes/s') return `${(value / 1e9).toFixed(2)} GB/s`
+  if (unit === 'bytes/s')
+    return value < gigabyte / 10 ? `${(value / megabyte).toFixed(1)} MB/s` : `${(value / gigabyte).toFixed(2)} GB/s`
   if (unit === 'bytes') return `${value < 0 ? '-' : ''}${formatBytes(Math.round(Math.abs(value)))}`
   if (value < millisecond) return `${(value / microsecond).toFixed(1)} µs`
   return value < 1 ? `${(value / millisecond).toFixed(1)} ms` : `${value.toFixed(2)} s`

@@ -12,9 +12,13 @@ const cli = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 /** Seconds after which a service that lost its benchmark leaves. */
 const idleExit = '60'
 
-export interface BenchService {
+/** Where a service is found. */
+export interface Served {
   readonly runtimeDir: string
   readonly partition: string
+}
+
+export interface BenchService extends Served {
   readonly pid: number
   /** Where it listens for other partitions, HOST:PORT; '' if it does not. */
   readonly listen: string
@@ -61,7 +65,7 @@ export async function startPartitions(scope: Scope): Promise<{ home: BenchServic
 }
 
 /** This process's connection to it. */
-export async function openPartition(service: BenchService, scope: Scope): Promise<Partition> {
+export async function openPartition(service: Served, scope: Scope): Promise<Partition> {
   const { runtimeDir, partition } = service
   const opened = await Partition.open({ runtimeDir, partition, autoStart: false })
   scope.defer(() => opened.close())
