@@ -12,8 +12,8 @@ export interface Run {
   readonly nth: number
 }
 
-/** More kinds of effects than any machine has. */
-const effects = 32
+/** Among how many of the last runs one is looked for that a page goes on: as many as grow side by side. */
+const openRuns = 8
 
 /**
  * Collects the effects of an event page by page and has them carried out in runs. Effects have an
@@ -23,8 +23,7 @@ const effects = 32
 export class Batch {
   readonly #carryOut: (run: Run) => void
   #runs: Run[] = []
-  /** Runs that may still grow, by effect and node. */
-  readonly #open = new Map<number, Run>()
+  #isSorted = true
   #page = -1
   #reached = 0
 
@@ -36,23 +35,26 @@ export class Batch {
     if (page === this.#page && effect < this.#reached) this.flush()
     this.#page = page
     this.#reached = effect
-    const key = node * effects + effect
-    const open = this.#open.get(key)
-    if (open !== undefined && open.first + open.count === page && open.time === time) {
-      open.count += 1
+    const { length } = this.#runs
+    for (let index = length - 1; index >= 0 && index >= length - openRuns; index -= 1) {
+      const run = this.#runs[index] as Run
+      if (run.effect !== effect || run.node !== node) continue
+      // Of one effect only the last run grows.
+      if (run.first + run.count !== page || run.time !== time) break
+      run.count += 1
       return
     }
-    const run = { effect, node, time, first: page, count: 1, nth }
-    this.#open.set(key, run)
-    this.#runs.push(run)
+    if (length > 0 && effect < (this.#runs[length - 1] as Run).effect) this.#isSorted = false
+    this.#runs.push({ effect, node, time, first: page, count: 1, nth })
   }
 
   flush(): void {
     this.#page = -1
     if (this.#runs.length === 0) return
-    const runs = this.#runs.sort((a, b) => a.effect - b.effect)
+    const runs = this.#runs
     this.#runs = []
-    this.#open.clear()
+    if (!this.#isSorted) runs.sort((a, b) => a.effect - b.effect)
+    this.#isSorted = true
     for (const run of runs) this.#carryOut(run)
   }
 }

@@ -22,13 +22,19 @@ export class Window {
   }
 
   prune(now: number): void {
-    if (this.#given.some(({ until }) => until <= now)) this.#given = this.#given.filter(({ until }) => until > now)
+    // They are over in the order in which they were given.
+    let over = 0
+    while (over < this.#given.length && (this.#given[over] as Given).until <= now) over += 1
+    if (over > 0) this.#given.splice(0, over)
   }
 
   /** When the page's time is over; 0 if it is. */
   until(page: number, now: number): number {
-    const given = this.#given.findLast(({ first, end }) => first <= page && page < end)
-    return given === undefined || given.until <= now ? 0 : given.until
+    for (let index = this.#given.length - 1; index >= 0; index -= 1) {
+      const { first, end, until } = this.#given[index] as Given
+      if (first <= page && page < end) return until <= now ? 0 : until
+    }
+    return 0
   }
 
   clear(): void {

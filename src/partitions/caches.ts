@@ -6,7 +6,7 @@ import type { ReadPages } from '../pager/home-file.js'
 import type { PagingOptions } from '../pager/homes.js'
 import { keep, noFile, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
-import { eachPart, Way } from './nodes.js'
+import { eachPart, Ways } from './nodes.js'
 import type { Peer } from './peer.js'
 import { BadAnswer, type Place } from './places.js'
 
@@ -18,6 +18,9 @@ const homeMessages: ReadonlySet<string> = new Set(['data', 'grant', 'invalidate'
 export function isHomeMessage(message: XpcMessage): message is HomeMessage {
   return homeMessages.has(message.name)
 }
+
+const shareWays = new Ways<Share>(share)
+const keepWays = new Ways<Keep>(keep)
 
 /** The home of a file in another partition. */
 class LinkHome implements FarHome {
@@ -136,13 +139,13 @@ export class Caches {
           throw new XpmemError('EPROTO', 'data', 'the content is not of those pages')
         }
         this.#peer.counters.pagesIn += count
-        return known.taken(first, count, new Way(message).of<Share>(share), message.bytes)
+        return known.taken(first, count, shareWays.of(message), message.bytes)
       case 'grant':
         return known.granted(first, count)
       case 'invalidate':
         return known.invalidate(first, count)
       case 'recall':
-        return known.recall(first, count, new Way(message).of<Keep>(keep))
+        return known.recall(first, count, keepWays.of(message))
     }
   }
 

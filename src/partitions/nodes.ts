@@ -17,6 +17,25 @@ export function isCacheMessage(message: XpcMessage): message is CacheMessage {
   return cacheMessages.has(message.name)
 }
 
+/** Names by the numbers that messages have for them. */
+export class Ways<T extends string> {
+  readonly #names: (T | undefined)[] = []
+
+  constructor(numbers: Readonly<Record<T, number>>) {
+    for (const name of Object.keys(numbers) as T[]) this.#names[numbers[name]] = name
+  }
+
+  /** How the message says. EPROTO if that is no way. */
+  of(message: XpcMessage & { readonly way: number }): T {
+    const name = this.#names[message.way]
+    if (name === undefined) throw malformed(message, `there is no way ${message.way}`)
+    return name
+  }
+}
+
+const returnedWays = new Ways<Returned>(returned)
+const putWays = new Ways<Put>(put)
+
 function malformed(message: XpcMessage, what: string): XpmemError {
   return new XpmemError('EPROTO', message.name, what)
 }
@@ -116,7 +135,6 @@ export class Nodes {
     const node = this.#nodes.get(`${file}:${cache}`)
     if (node === undefined) throw malformed(message, 'the cache has nothing attached of that file')
     const { home, number } = node
-    const way = new Way(message)
     switch (message.name) {
       case 'read':
       case 'write':
@@ -126,16 +144,12 @@ export class Nodes {
         return home.request(number, message.name, first, count)
       case 'invalidated':
         return home.invalidated(number, first, count)
-      case 'returned':
-        return home.returned(
-          number,
-          first,
-          count,
-          way.of<Returned>(returned),
-          this.#content(message, way.of(returned) === 'content'),
-        )
+      case 'returned': {
+        const way = returnedWays.of(message)
+        return home.returned(number, first, count, way, this.#content(message, way === 'content'))
+      }
       case 'put':
-        return home.put(number, first, count, way.of<Put>(put), this.#content(message, true))
+        return home.put(number, first, count, putWays.of(message), this.#content(message, true))
       case 'dropped':
         return home.dropped(number, first, count)
     }
@@ -164,20 +178,5 @@ export class Nodes {
     this.#nodes.clear()
     for (const { home, number } of nodes) home.gone(number)
     return nodes.map(({ identity }) => identity)
-  }
-}
-
-/** The number of a message that says how. */
-export class Way {
-  readonly #message: XpcMessage & { readonly way: number }
-
-  constructor(message: XpcMessage & { readonly way: number }) {
-    this.#message = message
-  }
-
-  of<T extends string>(values: Readonly<Record<T, number>>): T {
-    const found = (Object.keys(values) as T[]).find((name) => values[name] === this.#message.way)
-    if (found === undefined) throw malformed(this.#message, `there is no way ${this.#message.way}`)
-    return found
   }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Counterexample, explore } from './explore.js'
 import type { Budget } from './saved.js'
-import type { WorldOptions } from './world.js'
+import type { Thread, WorldOptions } from './world.js'
 
 /** A protocol that is broken in one place, and what the exploration has to say of it. */
 interface Fault extends Pick<WorldOptions, 'breakHome' | 'breakCache'> {
@@ -95,7 +95,13 @@ const faults: readonly Fault[] = [
   {
     what: 'a thread of a node that is not told that its page is there',
     found: /a thread in partition \d waits for ever/,
-    breakCache: () => ({ wake: nothing }),
+    breakCache: ({ install }, world) => ({
+      install: (...page) => {
+        const before = world.threads.map(({ is }) => is)
+        install(...page)
+        for (const [index, is] of before.entries()) (world.threads[index] as Thread).is = is
+      },
+    }),
   },
   {
     what: 'a node that does not release its threads when home is lost',

@@ -1,10 +1,14 @@
 /** C programs and processes in JavaScript that share memory across partitions. */
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { startCActor } from '../support/c-actor.js'
 import { until } from '../support/until.js'
 import { partitionOf, type Side } from '../xpc/pair.js'
-import { another, attach, load, page, startWorld, store } from './world.js'
+import { another, attach, load, page, startWorld, store, unreadBytes } from './world.js'
+
+/** The number of mremap(2), as /proc tells it. */
+const mremapCall = process.arch === 'arm64' ? '216' : '25'
 
 const startC = (t: Parameters<typeof startCActor>[0], { service }: Side) =>
   startCActor(t, { runtimeDir: service.runtimeDir, partition: service.partition })
@@ -97,3 +101,34 @@ test('a C program that makes memory writable which it may only read stops nobody
     await program.end()
   }
 })
+
+test('memory that a program is moving keeps its service from nothing that is asked of it', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const memory = await home.actor.call<number>('allocate', page)
+  const { segid } = await home.actor.call<{ segid: bigint }>('make', memory, { mode: 0o606 })
+  const program = await startC(t, far)
+  const { attachment } = await attach(program, segid, 'readwrite', { length: page })
+  for (let round = 0; round < 4; round += 1) {
+    const words = `round ${round}`
+    await store(program, attachment, 0, words)
+    process.kill(far.service.pid, 'SIGSTOP')
+    // It finds that home wants the page and that memory moves, in this order.
+    const before = unreadBytes(far.service.pid)
+    const loaded = load(home.actor, memory, 0, words.length)
+    await until(() => unreadBytes(far.service.pid) > before)
+    const moved = program.call('move', attachment)
+    await until(() => isMoving(program.pid))
+    process.kill(far.service.pid, 'SIGCONT')
+    assert.equal(await loaded, words)
+    await moved
+    assert.equal(await load(program, attachment, 0, words.length), words)
+  }
+})
+
+/** Whether a thread of a process waits until it is known where it moves memory. */
+function isMoving(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).some((thread) => {
+    const [call] = readFileSync(`/proc/${pid}/task/${thread}/syscall`, 'utf8').split(' ')
+    return call === mremapCall
+  })
+}

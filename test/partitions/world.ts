@@ -149,3 +149,16 @@ function waitsOf(pid: number): string {
     return 'gone'
   }
 }
+
+/** Bytes that came over TCP and that a process has not read. */
+export function unreadBytes(pid: number): number {
+  const sockets = new Set(
+    readdirSync(`/proc/${pid}/fd`).map((fd) => /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1]),
+  )
+  return readFileSync(`/proc/${pid}/net/tcp`, 'utf8')
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields.length > 9 && sockets.has(fields[9]))
+    .reduce((sum, fields) => sum + Number.parseInt((fields[4] as string).split(':')[1] as string, 16), 0)
+}

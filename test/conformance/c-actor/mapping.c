@@ -117,6 +117,20 @@ static void call_mremap(struct request *request) {
     answer(request, "b:%" PRIuPTR, (uintptr_t)moved);
 }
 
+/* move HANDLE: to another address, as it is */
+static void call_move(struct request *request) {
+    struct thing *memory = thing(request, 0);
+    void *room = mmap(NULL, memory->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return fail_errno(request, errno);
+    const int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+    void *moved = mremap(memory->address, memory->length, memory->length, flags, room);
+    if (moved == MAP_FAILED)
+        return fail_errno(request, errno);
+    memory->address = moved;
+    answer(request, "b:%" PRIuPTR, (uintptr_t)moved);
+}
+
 static int protection_of(const char *word) {
     if (strcmp(word, "none") == 0)
         return PROT_NONE;
@@ -162,6 +176,7 @@ const struct call mapping_calls[] = {
     {"mapAnew", call_map_anew, false},
     {"mapAnewAt", call_map_anew_at, false},
     {"mremap", call_mremap, false},
+    {"move", call_move, true},
     {"mprotect", call_mprotect, false},
     {"dontneed", call_dontneed, false},
     {"peek", call_peek, false},
