@@ -266,14 +266,7 @@ export interface Kernel {
    * wakes who waits there. How many bytes, which may be less than all; 0 and -1 as `protect`, and 0 if
    * the first page is there.
    */
-  fill(
-    userfault: number,
-    address: number,
-    bytes: Uint8Array,
-    from: number,
-    length: number,
-    protect: boolean,
-  ): number
+  fill(userfault: number, address: number, bytes: Uint8Array, from: number, length: number, protect: boolean): number
   /** Lets threads that wait for pages of a range try again, if there are any. */
   wake(userfault: number, address: number, length: number): void
   /** Takes pages out of a memfd, and so out of all its mappings. */

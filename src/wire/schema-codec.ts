@@ -159,7 +159,8 @@ export class SchemaCodec<S extends Schema> {
     const code = view.getUint16(at, this.#littleEndian)
     const placed = this.#byCode.get(code)
     if (placed === undefined) throw malformed(`no message has the code ${code}`)
-    if (view.getUint16(at + 2, this.#littleEndian) !== 0) throw malformed('the reserved bytes of the header are not zero')
+    if (view.getUint16(at + 2, this.#littleEndian) !== 0)
+      throw malformed('the reserved bytes of the header are not zero')
     if (length < placed.bytes) throw malformed(`${placed.name} is cut off after ${length} bytes`)
     const message: Bag & { name: string } = {
       name: placed.name as never,

@@ -1,13 +1,36 @@
 /** A network of its own for the partitions of a test: a namespace for each, joined by veth and a bridge. */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import type { TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { formatAddress } from '../../src/xpc/directory.js'
 import type { Site } from './world.js'
 
 function ip(...args: string[]): void {
   execFileSync('ip', args, { stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
+const relayProcess = fileURLToPath(new URL('./relay-process.js', import.meta.url))
+
 let networks = 0
+
+/** Slows down what a site sends, if the kernel can. */
+function hasNetem({ within: [command = '', ...args] }: Site): boolean {
+  const netem = 'tc qdisc add dev out root netem delay 50ms loss 1%'.split(' ')
+  return spawnSync(command, [...args, ...netem], { stdio: 'ignore' }).status === 0
+}
+
+/** What nft is told so that one packet of 100 that comes from a device is lost. */
+function lossy(device: string): string {
+  const rules = [`type filter hook ingress device ${device} priority 0`, 'numgen random mod 100 < 1 counter drop']
+  return `table netdev ${device} {\nchain lossy {\n${rules.join('\n')}\n}\n}`
+}
+
+/** Why packets cannot be lost here; undefined if they can. */
+export function whyNotLossy(): string | undefined {
+  const { status, error } = spawnSync('nft', ['--version'], { stdio: 'ignore' })
+  return status === 0 ? undefined : `the command nft cannot be run: ${error?.message ?? `it ends with ${status}`}`
+}
 
 /** Why there are no network namespaces here; undefined if there are. */
 export function whyNoNamespaces(): string | undefined {
@@ -56,25 +79,42 @@ export class Network {
     return new Network(sites, middle)
   }
 
-  /** Everything that a site sends takes 50 ms, and one packet of 100 is lost. Why not, if that cannot be. */
-  slowDown(site: number): string | undefined {
-    const { within } = this.sites[site] as Site
-    const [command = '', ...args] = [
-      ...within,
-      'tc',
-      'qdisc',
-      'add',
-      'dev',
-      'out',
-      'root',
-      'netem',
-      'delay',
-      '50ms',
-      'loss',
-      '1%',
+  /**
+   * What goes to and from the first site takes 50 ms, and of what anybody sends one packet of 100 is
+   * lost: by netem, or where the kernel has none, by nftables and a relay that is in between. The sites
+   * that partitions are to be at then.
+   */
+  async slowDown(t: TestContext): Promise<readonly Site[]> {
+    const [home, ...others] = this.sites as [Site, ...Site[]]
+    if (hasNetem(home)) return this.sites
+    const reach = { host: '10.77.0.100', port: 7_000 }
+    ip('-n', this.#middle, 'address', 'add', `${reach.host}/24`, 'dev', 'bridge')
+    const within = ['ip', 'netns', 'exec', this.#middle]
+    const devices = this.sites.map((_, index) => `to${index}`)
+    for (const device of devices) execFileSync(within[0] as string, [...within.slice(1), 'nft', lossy(device)])
+    const args = [relayProcess, formatAddress(reach), formatAddress(home.address), '50']
+    const child = spawn(within[0] as string, [...within.slice(1), process.execPath, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const exited = once(child, 'exit')
+    t.after(async () => {
+      child.kill('SIGKILL')
+      await exited
+    })
+    await once(child.stdout, 'data')
+    return [{ ...home, reach }, ...others]
+  }
+
+  /** How many packets were lost after `slowDown`. */
+  packetsLost(): number {
+    const run = (within: readonly string[], command: string) =>
+      execFileSync(within[0] as string, [...within.slice(1), ...command.split(' ')], { encoding: 'utf8' })
+    const [home] = this.sites as [Site]
+    const lost = [
+      ...run(['ip', 'netns', 'exec', this.#middle], 'nft list ruleset').matchAll(/counter packets (\d+)/g),
+      ...run(home.within, 'tc -s qdisc show dev out').matchAll(/dropped (\d+)/g),
     ]
-    const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' })
-    return status === 0 ? undefined : (error?.message ?? stderr.trim())
+    return lost.reduce((sum, [, packets]) => sum + Number(packets), 0)
   }
 
   /** Cuts a site off from the others, or joins it again. */
