@@ -3,6 +3,7 @@ import { Partition, type Segment } from '../../src/index.js'
 import { kernel } from '../../src/kernel/index.js'
 import { serveCalls } from '../support/calls.js'
 import { sum } from '../support/sum.js'
+import { turn } from '../support/turn.js'
 
 interface Offered {
   readonly segment: Segment
@@ -73,15 +74,9 @@ serveCalls({
       keep(await partition.make({ address, length: kernel.pageSize }), [memory])
     }
   },
-  /** Waits for each even number up to 2 * count in the first word, and writes the next after it. */
-  pingPong(segid: bigint, count: number) {
-    const words = new Int32Array(offered.get(segid)?.memory[0] as ArrayBuffer)
-    for (let turn = 0; turn < count; turn += 1) {
-      while (Atomics.load(words, 0) !== 2 * turn + 1) {
-        // The other side has the page, and takes a moment.
-      }
-      Atomics.store(words, 0, 2 * turn + 2)
-    }
+  /** Seconds to load the first word, which must be that, and to store the next one. */
+  turn(segid: bigint, expected: number): number {
+    return turn(new Int32Array(offered.get(segid)?.memory[0] as ArrayBuffer), expected)
   },
   /** Seconds to load from every page. */
   readAll(segid: bigint): number {

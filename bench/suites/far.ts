@@ -1,11 +1,12 @@
 import { attachFresh, openPlace, type Place } from '../support/far-place.js'
 import { LimitProgram } from '../support/limit.js'
-import { alternate, interleave, pairsOf } from '../support/measure.js'
+import { alternate, interleave, median, pairsOf } from '../support/measure.js'
 import { pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
 import type { Scope } from '../support/scope.js'
 import type { Suite } from '../support/suite.js'
 import { sum } from '../support/sum.js'
+import { turn } from '../support/turn.js'
 import { measureCrowd, measureFaults } from './far-faults.js'
 import { measureTracked } from './far-tracked.js'
 
@@ -15,25 +16,23 @@ const warmBytes = 64 * 1024 * 1024
 const turns = 2_000
 const rounds = 5
 
-/** Seconds for each time that the right to write goes to the other partition and is used there. */
+/**
+ * Seconds for a load and a store of a page that the other partition wrote last, on either side in turn:
+ * the content is fetched, then the right to write, a round trip each. Who waits for its turn does not
+ * spin, since two processors have no room for two that spin and two services.
+ */
 async function measurePingPong({ owner, partition }: Place, far: LimitProgram, where: string): Promise<Row> {
   const value = async () => {
     const segid = await owner.call<bigint>('offer', page, false)
     const permit = await partition.get(segid, 'readwrite')
     const words = new Int32Array((await permit.attach()).buffer)
-    const done = owner.call('pingPong', segid, turns)
-    const start = performance.now()
-    for (let turn = 0; turn < turns; turn += 1) {
-      while (Atomics.load(words, 0) !== 2 * turn) {
-        // The other side has the page, and takes a moment.
-      }
-      Atomics.store(words, 0, 2 * turn + 1)
+    const times: number[] = []
+    for (let word = 0; word < 2 * turns; word += 2) {
+      times.push(turn(words, word), await owner.call<number>('turn', segid, word + 1))
     }
-    await done
-    const seconds = (performance.now() - start) / 1_000 / (2 * turns)
     await permit.release()
     await owner.call('remove', segid)
-    return seconds
+    return median(times)
   }
   const pairs = await alternate(rounds, value, async () => 2 * (await far.seconds('round-trip', turns)))
   return {
@@ -123,6 +122,7 @@ export const far: Suite = {
     const pinnedLimit = new LimitProgram('far', scope)
     rows.push(...(await measureFaults(pinned, pinnedLimit, 'one core')))
     rows.push(await measureStream(pinned, pinnedLimit, 'one core'))
+    rows.push(await measurePingPong(pinned, pinnedLimit, 'one core'))
     return rows
   },
 }
