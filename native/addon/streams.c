@@ -1,34 +1,77 @@
 #include <errno.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 #include "values.h"
 
-static napi_value transfer(napi_env env, napi_callback_info info, bool sending) {
+/* How many bytes went; -1 if none can now. */
+static napi_value outcome(napi_env env, ssize_t moved, const char *call) {
+    if (moved < 0 && errno != EAGAIN)
+        return xm_throw(env, errno, call);
+    return xm_number(env, (double)moved);
+}
+
+static bool get_socket_part(napi_env env, const napi_value *arguments, int *descriptor,
+                            uint8_t **data, size_t *length) {
+    return xm_get_descriptor(env, arguments[0], descriptor) &&
+           xm_get_part(env, arguments + 1, data, length);
+}
+
+static napi_value js_receive_bytes(napi_env env, napi_callback_info info) {
     napi_value arguments[4];
     struct xm_env *e;
     int descriptor;
     uint8_t *data;
     size_t length;
     if (!xm_arguments(env, info, 4, arguments, &e) ||
-        !xm_get_descriptor(env, arguments[0], &descriptor) ||
-        !xm_get_part(env, arguments + 1, &data, &length))
+        !get_socket_part(env, arguments, &descriptor, &data, &length))
         return NULL;
     ssize_t moved;
     do {
-        moved = sending ? send(descriptor, data, length, MSG_NOSIGNAL | MSG_DONTWAIT)
-                        : recv(descriptor, data, length, MSG_DONTWAIT);
+        moved = recv(descriptor, data, length, MSG_DONTWAIT);
     } while (moved < 0 && errno == EINTR);
-    if (moved < 0 && errno != EAGAIN)
-        return xm_throw(env, errno, sending ? "send" : "recv");
-    return xm_number(env, (double)moved);
-}
-
-static napi_value js_receive_bytes(napi_env env, napi_callback_info info) {
-    return transfer(env, info, false);
+    return outcome(env, moved, "recv");
 }
 
 static napi_value js_send_bytes(napi_env env, napi_callback_info info) {
-    return transfer(env, info, true);
+    napi_value arguments[5];
+    struct xm_env *e;
+    int descriptor;
+    uint8_t *data;
+    size_t length;
+    bool more;
+    if (!xm_arguments(env, info, 5, arguments, &e) ||
+        !get_socket_part(env, arguments, &descriptor, &data, &length) ||
+        !xm_get_bool(env, arguments[4], "more", &more))
+        return NULL;
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
+    ssize_t moved;
+    do {
+        moved = send(descriptor, data, length, flags);
+    } while (moved < 0 && errno == EINTR);
+    return outcome(env, moved, "send");
+}
+
+/* The socket does not block, or this would. */
+static napi_value js_send_file(napi_env env, napi_callback_info info) {
+    napi_value arguments[4];
+    struct xm_env *e;
+    int descriptor;
+    int file;
+    uint64_t offset;
+    uint64_t length;
+    if (!xm_arguments(env, info, 4, arguments, &e) ||
+        !xm_get_descriptor(env, arguments[0], &descriptor) ||
+        !xm_get_descriptor(env, arguments[1], &file) ||
+        !xm_get_size(env, arguments[2], "offset", &offset) ||
+        !xm_get_size(env, arguments[3], "length", &length))
+        return NULL;
+    ssize_t moved;
+    do {
+        off_t from = (off_t)offset;
+        moved = sendfile(descriptor, file, &from, length);
+    } while (moved < 0 && errno == EINTR);
+    return outcome(env, moved, "sendfile");
 }
 
 static napi_value js_finish(napi_env env, napi_callback_info info) {
@@ -45,6 +88,7 @@ bool xm_add_streams(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
         {"receiveBytes", js_receive_bytes},
         {"sendBytes", js_send_bytes},
+        {"sendFile", js_send_file},
         {"finish", js_finish},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);

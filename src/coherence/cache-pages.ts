@@ -113,8 +113,9 @@ export class CachePages {
     let left = count
     for (let shift = 32 - digitBits; shift >= 0; shift -= digitBits) {
       const sizes = new Uint32Array(1 << digitBits)
+      const above = 2 ** (shift + digitBits)
       this.forEach((page, of) => {
-        if (!mayGo(page, of) || Math.floor(age(page) / 2 ** shift / sizes.length) !== limit) return
+        if (!mayGo(page, of) || Math.floor(age(page) / above) !== limit) return
         const digit = (age(page) >>> shift) % sizes.length
         sizes[digit] = (sizes[digit] as number) + 1
       })

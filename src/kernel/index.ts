@@ -157,7 +157,10 @@ export interface Kernel {
   // Streams
   /** recv into, and send of, `length` bytes from `offset` on, without waiting. How many; 0: the end; -1: it would wait. */
   receiveBytes(socket: number, into: Uint8Array, offset: number, length: number): number
-  sendBytes(socket: number, bytes: Uint8Array, offset: number, length: number): number
+  /** `more`: what follows may leave together with it. */
+  sendBytes(socket: number, bytes: Uint8Array, offset: number, length: number, more: boolean): number
+  /** sendfile of a part of a file. 0: the file ends there; -1 as above. */
+  sendFile(socket: number, file: number, offset: number, length: number): number
   /** Tells the other end that nothing more comes; it may still be listened to. */
   finish(socket: number): void
 

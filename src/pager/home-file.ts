@@ -11,8 +11,8 @@ import { type FaultHandler, PagedFile, type PagingStats } from './paged-file.js'
 /** A far cache of a file, as its home speaks with it. */
 export interface FarNode {
   readonly access: Access
-  /** `read` puts the content of some of the pages into a message. */
-  data(first: number, count: number, share: Share, read: ReadPages): void
+  /** The content is what the file has now, and has until the node answers an invalidate if it is shared. */
+  data(first: number, count: number, share: Share, file: PagedFile): void
   grant(first: number, count: number): void
   invalidate(first: number, count: number): void
   recall(first: number, count: number, keep: Keep): void
@@ -62,7 +62,6 @@ export class HomeFile implements HomeEffects, FaultHandler {
   #faults = 0
   #pagesIn = 0
   #pagesOut = 0
-  readonly #read: ReadPages = (first, count, into, at) => this.file.read(first, count, into, at)
 
   /** Takes one use of the descriptor. */
   constructor(descriptor: Descriptor, options: HomeFileOptions) {
@@ -188,7 +187,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   data(node: number, first: number, count: number, share: Share): void {
     this.#pagesOut += count
-    this.#node(node)?.data(first, count, share, this.#read)
+    this.#node(node)?.data(first, count, share, this.file)
   }
 
   grant(node: number, first: number, count: number): void {

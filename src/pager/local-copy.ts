@@ -1,7 +1,8 @@
 import type { Access, Keep, Put, Returned, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
 import { CacheFile, type CacheFileOptions, type FarHome } from './cache-file.js'
-import type { FarNode, HomeFile, ReadPages } from './home-file.js'
+import type { FarNode, HomeFile } from './home-file.js'
+import type { PagedFile } from './paged-file.js'
 
 /**
  * A copy of a paged file for a process of the same partition that may only read: the kernel answers
@@ -29,9 +30,9 @@ export class LocalCopy implements FarHome, FarNode {
     this.cache.close()
   }
 
-  data(first: number, count: number, share: Share, read: ReadPages): void {
+  data(first: number, count: number, share: Share, file: PagedFile): void {
     const content = new Uint8Array(count * kernel.pageSize)
-    read(first, count, content, 0)
+    file.read(first, count, content, 0)
     this.#later(() => this.cache.taken(first, count, share, content))
   }
 

@@ -1,9 +1,10 @@
 import type { Access, Keep, Put, Returned, Share } from '../coherence/terms.js'
 import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
-import type { FarNode, HomeFile, ReadPages } from '../pager/home-file.js'
+import type { FarNode, HomeFile } from '../pager/home-file.js'
 import type { PagedHome } from '../pager/homes.js'
 import { type PageRange, PageRanges } from '../pager/page-ranges.js'
+import type { PagedFile } from '../pager/paged-file.js'
 import { keep, maxPagesPerMessage, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import type { Peer } from './peer.js'
@@ -54,11 +55,15 @@ class LinkNode implements FarNode {
     this.access = access
   }
 
-  data(first: number, count: number, way: Share, read: ReadPages): void {
+  data(first: number, count: number, way: Share, file: PagedFile): void {
+    this.#peer.counters.pagesOut += count
     eachPart(first, count, (from, some) => {
       const input = { ...this.#pages(from, some), way: share[way] }
-      this.#peer.counters.pagesOut += some
-      this.#peer.link.sendFilled('data', input, some * kernel.pageSize, (into, at) => read(from, some, into, at))
+      const [offset, length] = [from * kernel.pageSize, some * kernel.pageSize]
+      // A copy of few pages costs less than a call of its own; what is given away is gone when it leaves.
+      if (way === 'shared' && some >= pagesPerFile) {
+        this.#peer.link.sendFile('data', input, { file: file.descriptor, offset, length })
+      } else this.#peer.link.sendFilled('data', input, length, (into, at) => file.read(from, some, into, at))
     })
   }
 
@@ -86,6 +91,9 @@ class LinkNode implements FarNode {
 
 /** Pages whose content is sent as one: the other end can use them while the next are on their way. */
 const pagesPerPart = 32
+
+/** Pages that are sent from where they lie. */
+const pagesPerFile = 8
 
 /** Calls `take` with parts of a run, each as long as one message carries well. */
 export function eachPart(first: number, count: number, take: (first: number, count: number) => void): void {

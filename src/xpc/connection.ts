@@ -3,11 +3,14 @@ import { asXpmemError, codeOf, XpmemError } from '../errors.js'
 import type { InputOf, MessageOf, NameOf } from '../wire/schema-codec.js'
 import { frameHeaderBytes, maxFrameBytes, type XpcSchema, xpcCodec } from '../wire/xpc-schema.js'
 import { FrameReader, type TakeFrame } from './frames.js'
-import { Stream } from './stream.js'
+import { type FilePart, Stream } from './stream.js'
 
 export type XpcName = NameOf<XpcSchema>
 export type XpcMessage<N extends XpcName = XpcName> = MessageOf<XpcSchema, N>
 export type XpcInput<N extends XpcName> = InputOf<XpcSchema, N>
+
+/** Writes a message to a place, and tells how long it is. */
+type Encode = (into: Uint8Array, at: number) => number
 
 /** Writes content into a message, from a position on. */
 export type Fill = (into: Uint8Array, at: number) => void
@@ -108,14 +111,32 @@ export class XpcConnection {
     })
   }
 
+  /** As `send`, of a message that ends with a part of a file, which must not change before the peer has it. */
+  sendFile<N extends XpcName>(name: N, input: XpcInput<N>, part: FilePart): void {
+    if (this.#closed || this.#givenUp) return
+    const write = this.#frame(part.length, (into, at) => xpcCodec.encode(into, name, 0, input, at))
+    this.#stream.sayFile(frameHeaderBytes + maxFieldBytes, write, part)
+    this.#bound()
+  }
+
   /** `encode` writes a message of `length` bytes at the most to a place, and tells how long it is. */
-  #say(length: number, encode: (into: Uint8Array, at: number) => number): void {
-    this.#stream.say(frameHeaderBytes + length, (into, at) => {
+  #say(length: number, encode: Encode): void {
+    this.#stream.say(frameHeaderBytes + length, this.#frame(0, encode))
+    this.#bound()
+  }
+
+  /** Writes a message and its length before it, which is larger by what follows of it. */
+  #frame(follows: number, encode: Encode): Encode {
+    return (into, at) => {
       const encoded = encode(into, at + frameHeaderBytes)
-      for (let byte = 0; byte < frameHeaderBytes; byte += 1) into[at + byte] = encoded >>> (8 * byte)
-      this.#bytesOut += frameHeaderBytes + encoded
+      const length = encoded + follows
+      for (let byte = 0; byte < frameHeaderBytes; byte += 1) into[at + byte] = length >>> (8 * byte)
+      this.#bytesOut += frameHeaderBytes + length
       return frameHeaderBytes + encoded
-    })
+    }
+  }
+
+  #bound(): void {
     const { waiting } = this.#stream
     if (waiting > maxWaitingBytes) {
       const why = new XpmemError('ETIMEDOUT', 'xpc', `the other service leaves ${waiting} bytes unread`)

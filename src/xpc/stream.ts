@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { kernel, type Poll } from '../kernel/index.js'
+import type { Descriptor } from '../transport/descriptor.js'
 import type { Room } from './frames.js'
 
 export interface StreamEvents {
@@ -16,6 +17,23 @@ export interface StreamEvents {
 
 const readable = 1
 const writable = 2
+
+/** A part of a file that is to be sent. */
+export interface FilePart {
+  readonly file: Descriptor
+  readonly offset: number
+  readonly length: number
+}
+
+/** One that waits. */
+interface Attached extends FilePart {
+  /** What is to be sent before it: up to this place of all that was ever said beside files. */
+  readonly behind: number
+  done: number
+}
+
+/** For what a file has lost meanwhile. */
+const zeros = new Uint8Array(64 * 1024)
 
 /** Bytes that need not wait for more. */
 const muchBytes = 64 * 1024
@@ -42,6 +60,11 @@ export class Stream {
   #buffer = new Uint8Array(64 * 1024)
   #begin = 0
   #end = 0
+  /** How much was ever sent of what lay there. */
+  #sent = 0
+  #files: Attached[] = []
+  /** Bytes of them that are to be sent. */
+  #fileBytes = 0
   #flushing = false
   #full = false
   #paused = false
@@ -62,7 +85,7 @@ export class Stream {
 
   /** Bytes that wait to be taken. */
   get waiting(): number {
-    return this.#end - this.#begin
+    return this.#end - this.#begin + this.#fileBytes
   }
 
   /**
@@ -73,6 +96,22 @@ export class Stream {
     if (this.#closed) return
     this.#makeRoom(length)
     this.#end += write(this.#buffer, this.#end)
+    this.#leaveSoon()
+  }
+
+  /**
+   * As `say`, with a part of a file behind it. It is read when it leaves, or later still where the
+   * network takes it from: it must stay as it is until the other end has it.
+   */
+  sayFile(length: number, write: (into: Uint8Array, at: number) => number, part: FilePart): void {
+    if (this.#closed) return
+    this.say(length, write)
+    part.file.retain()
+    this.#files.push({ ...part, behind: this.#sent + this.#end - this.#begin, done: 0 })
+    this.#fileBytes += part.length
+  }
+
+  #leaveSoon(): void {
     if (this.#flushing || this.#full) return
     this.#flushing = true
     // A microtask, since it costs less than a tick, and comes as late.
@@ -106,6 +145,7 @@ export class Stream {
     this.#closed = true
     this.#poll.close()
     kernel.close(this.#socket)
+    for (const { file } of this.#files.splice(0)) file.release()
     return true
   }
 
@@ -132,11 +172,7 @@ export class Stream {
   #flush(): void {
     if (this.#closed) return
     try {
-      while (this.#begin < this.#end) {
-        const sent = kernel.sendBytes(this.#socket, this.#buffer, this.#begin, this.#end - this.#begin)
-        if (sent < 0) break
-        this.#begin += sent
-      }
+      while (this.waiting > 0 && this.#sendSome());
       if (this.waiting === 0 && this.#finishing) kernel.finish(this.#socket)
     } catch (error) {
       // Never from inside of something that is said.
@@ -148,6 +184,30 @@ export class Stream {
     if (!this.#full) this.#rest()
     if (wasFull !== this.#full) this.#watch()
     if (wasFull && !this.#full) this.#events.drained()
+  }
+
+  /** Sends what is next. False if nothing more goes now. */
+  #sendSome(): boolean {
+    const file = this.#files[0]
+    const before = file === undefined ? this.#end - this.#begin : file.behind - this.#sent
+    if (file !== undefined && before === 0) return this.#sendFile(file)
+    const sent = kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined)
+    if (sent < 0) return false
+    this.#begin += sent
+    this.#sent += sent
+    return true
+  }
+
+  #sendFile(part: Attached): boolean {
+    const [offset, left] = [part.offset + part.done, part.length - part.done]
+    let sent = kernel.sendFile(this.#socket, part.file.number, offset, left)
+    // Somebody has made the file shorter: what was announced must come.
+    if (sent === 0) sent = kernel.sendBytes(this.#socket, zeros, 0, Math.min(left, zeros.length), false)
+    if (sent < 0) return false
+    part.done += sent
+    this.#fileBytes -= sent
+    if (part.done === part.length) this.#files.shift()?.file.release()
+    return true
   }
 
   /** All is sent: the memory is used again from its beginning, and given back if much of it was needed once. */
