@@ -213,7 +213,6 @@ export class Service implements ConnectionHost {
   #createHomes(): Homes {
     return new Homes(
       {
-        groups: this.#groups,
         pagers: this.#pagers,
         usersOf: (identity) => this.#usersOf(identity),
         rolledBack: (identity, pages) => this.#tellRolledBack(identity, pages),
