@@ -5,7 +5,7 @@ import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
 import { kernel } from '../kernel/index.js'
 import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
 import type { PartitionInfo } from '../wire/partition-info.js'
-import { access } from '../wire/schema.js'
+import { access, unknownAge } from '../wire/schema.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
 import { Agent } from './agent.js'
 import { Attaching, type AttachOptions } from './attaching.js'
@@ -52,8 +52,9 @@ export interface PartitionEvents {
    */
   lost: [segid: SegmentId, why: XpmemError]
   /**
-   * A partition that had pages of a segment of this thread's for writing is lost: they have the
-   * content again that they had when it got them, or when it last sent it.
+   * A partition that had pages of a segment of this thread's for writing is lost, or the service here
+   * was killed: they have the content again that they had when it got them, or when it last sent it.
+   * Of a service that was killed the next one tells, at the most once.
    */
   rolledBack: [segid: SegmentId, ranges: readonly RolledBackRange[]]
 }
@@ -63,7 +64,7 @@ export interface RolledBackRange {
   /** Bytes from the start of the segment. */
   readonly offset: number
   readonly length: number
-  /** How old that content is at the most. */
+  /** How old that content is at the most; Infinity after the service here was killed, since nobody knows. */
   readonly ageMs: number
 }
 
@@ -110,8 +111,9 @@ export class Partition extends EventEmitter<PartitionEvents> {
       this.emit('disconnected')
     })
     session.on('rolledBack', ({ segid, rows }) => {
-      publish('rolledBack', () => ({ segid, ranges: rows }))
-      this.emit('rolledBack', segid as SegmentId, rows)
+      const ranges = rows.map((row) => (row.ageMs === unknownAge ? { ...row, ageMs: Number.POSITIVE_INFINITY } : row))
+      publish('rolledBack', () => ({ segid, ranges }))
+      this.emit('rolledBack', segid as SegmentId, ranges)
     })
     session.on('reconnected', () => {
       publish('reconnected', () => ({ partition: paths.partition }))

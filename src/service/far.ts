@@ -1,12 +1,10 @@
 import { totalmem } from 'node:os'
 import { Budget } from '../pager/budget.js'
-import type { RolledBack } from '../pager/home-file.js'
 import { Homes } from '../pager/homes.js'
 import { Pagers } from '../pager/pagers.js'
 import { Partitions, type PartitionsContext, type PartitionsOptions } from '../partitions/partitions.js'
-import type { Channel } from '../transport/channel.js'
 import type { ThreadGroup } from './groups.js'
-import type { SessionId } from './registry.js'
+import { Rollbacks, type RollbacksContext } from './rollbacks.js'
 import { Snapshots } from './snapshots.js'
 
 /** How memory of other partitions, and that which they use here, is paged. */
@@ -30,13 +28,9 @@ export interface FarOptions {
   readonly paging?: PagingSettings | undefined
 }
 
-export interface FarContext extends Omit<PartitionsContext, 'homes' | 'snapshots' | 'pagers' | 'paging'> {
-  /** The connection of a session, if it has one. */
-  channelOf(session: SessionId): Channel | undefined
-}
-
-/** Rows of one `rolledBack`. */
-const maxRollbackRows = 1_024
+export interface FarContext
+  extends Omit<PartitionsContext, 'homes' | 'snapshots' | 'pagers' | 'paging'>,
+    RollbacksContext {}
 
 /** Memory across partitions: what others use of this one's, what is used here of theirs, and who answers its faults. */
 export class Far {
@@ -44,6 +38,7 @@ export class Far {
   readonly homes: Homes
   readonly snapshots: Snapshots
   readonly partitions: Partitions
+  readonly rollbacks: Rollbacks
   readonly #context: FarContext
 
   constructor(options: FarOptions, context: FarContext) {
@@ -51,11 +46,12 @@ export class Far {
     const { holdMs, flushMs, cacheBytes } = options.paging ?? defaultPaging
     const paging = { holdMs, flushMs, budget: new Budget(cacheBytes) }
     this.pagers = new Pagers(context.agentTimeoutMs)
+    this.rollbacks = new Rollbacks(context)
     this.homes = new Homes(
       {
         pagers: this.pagers,
         usersOf: (identity) => this.#usersOf(identity),
-        rolledBack: (identity, pages) => this.#tellRolledBack(identity, pages),
+        rolledBack: (identity, pages) => this.rollbacks.lost(identity, pages),
       },
       paging,
     )
@@ -99,20 +95,6 @@ export class Far {
         if (group === undefined || seen.has(id)) continue
         seen.add(id)
         yield group
-      }
-    }
-  }
-
-  /** Tells owners which of their memory has earlier content again. */
-  #tellRolledBack(identity: string, pages: readonly RolledBack[]): void {
-    const { memories, registry, channelOf } = this.#context
-    for (const [segid, memory] of memories) {
-      const rows = memory.rolledBack(identity, pages)
-      const session = registry.sessionOf(segid)
-      if (rows.length === 0 || session === undefined) continue
-      const channel = channelOf(session)
-      for (let at = 0; at < rows.length; at += maxRollbackRows) {
-        channel?.send('rolledBack', 0, { segid, rows: rows.slice(at, at + maxRollbackRows) })
       }
     }
   }

@@ -158,7 +158,7 @@ export class Service implements ConnectionHost {
 
   #createRequests(tokens: Tokens): Requests {
     const service = this
-    const { pagers, homes, snapshots, partitions } = this.#far
+    const { pagers, homes, snapshots, partitions, rollbacks } = this.#far
     return new Requests({
       registry: this.#registry,
       groups: this.#groups,
@@ -169,6 +169,7 @@ export class Service implements ConnectionHost {
       homes,
       snapshots,
       partitions,
+      rollbacks,
       partitionName: this.#options.paths.partition,
       partitionId: this.#options.partitionId,
       memories: this.#memories,
@@ -306,6 +307,10 @@ export class Service implements ConnectionHost {
 
   held(group: ThreadGroup, message: Message & { name: 'held' }): void {
     this.#awaited.held(group, message)
+  }
+
+  putBack(group: ThreadGroup, message: Message & { name: 'putBack' }): void {
+    this.#far.rollbacks.putBack(group, message)
   }
 
   #forgetIfIdle(group: ThreadGroup): void {
