@@ -265,12 +265,12 @@ struct telling {
 };
 
 static void tell_range(struct telling *telling, uint64_t address, uint64_t length) {
-    struct xm_row_range *last = telling->count == 0 ? NULL : &telling->rows[telling->count - 1];
-    bool joins = last != NULL && last->address + last->length == address;
-    if (joins || telling->count == telling->capacity)
-        last->length = address + length - last->address;
-    else
+    if (telling->count < telling->capacity) {
         telling->rows[telling->count++] = (struct xm_row_range){address, length};
+    } else {
+        struct xm_row_range *last = &telling->rows[telling->count - 1];
+        last->length = address + length - last->address;
+    }
 }
 
 static void tell_mapping(struct telling *telling, const struct xm_vma *vma, int aside) {
