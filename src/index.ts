@@ -1,8 +1,8 @@
+export type { AttachOptions } from './client/attaching.js'
 export { Attachment, type AttachmentEvents, type AttachmentStats, type RevocationReason } from './client/attachment.js'
 export { notify, wait } from './client/futex.js'
 export {
   type AllocateOptions,
-  type AttachOptions,
   type MakeOptions,
   type OpenOptions,
   Partition,

@@ -146,6 +146,29 @@ static int tell_held(struct xm_agent *agent) {
     return 0;
 }
 
+/* Tells it what memory has earlier content again since the service before has ended. */
+static int tell_put_back(struct xm_agent *agent) {
+    struct {
+        struct xm_msg_put_back message;
+        struct xm_row_range rows[(XM_MAX_MESSAGE_BYTES - XM_BYTES_PUT_BACK) / XM_ROW_BYTES_RANGE];
+    } *told = (void *)agent->arena->sent;
+    told->message = (struct xm_msg_put_back){{XM_CODE_PUT_BACK, 0, 0}};
+    xm_lock();
+    ssize_t count =
+        xm_pager_put_back(&agent->pager, told->rows, sizeof told->rows / sizeof *told->rows);
+    xm_unlock();
+    if (count < 0)
+        return (int)count;
+    size_t length = XM_BYTES_PUT_BACK + (size_t)count * XM_ROW_BYTES_RANGE;
+    int error = count == 0 ? 0 : xm_agent_send(agent, told, length, NULL, 0);
+    if (error != 0)
+        return error;
+    xm_lock();
+    xm_pager_told(&agent->pager);
+    xm_unlock();
+    return 0;
+}
+
 /* Why a service will not have the agent. */
 static int refusal(const void *failure) {
     uint32_t number;
@@ -166,7 +189,8 @@ static int greet(struct xm_agent *agent) {
         return refusal(agent->arena->received);
     if (header->code != XM_CODE_WELCOME || length < XM_BYTES_WELCOME)
         return -EPROTO;
-    return tell_held(agent);
+    error = tell_held(agent);
+    return error == 0 ? tell_put_back(agent) : error;
 }
 
 static void set_connected(struct xm_agent *agent, bool connected) {

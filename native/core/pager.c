@@ -20,16 +20,22 @@ void xm_pager_init(struct xm_pager *pager, const void *agent,
     xm_link_append(&pagers, &pager->link);
 }
 
-static void forget_files(struct xm_pager *pager) {
+/* Forgets the files that are armed, or those that are not any more. */
+static void forget_files(struct xm_pager *pager, bool put_back) {
+    size_t kept = 0;
     for (size_t i = 0; i < pager->count; i++) {
-        if (pager->files[i].aside >= 0)
-            close(pager->files[i].aside);
+        struct xm_paged_file *file = &pager->files[i];
+        if (file->put_back != put_back)
+            pager->files[kept++] = *file;
+        else if (file->aside >= 0)
+            close(file->aside);
     }
-    pager->count = 0;
+    pager->count = kept;
 }
 
 void xm_pager_close(struct xm_pager *pager) {
-    forget_files(pager);
+    forget_files(pager, false);
+    forget_files(pager, true);
     free(pager->files);
     pager->files = NULL;
     pager->capacity = 0;
@@ -48,12 +54,18 @@ static struct xm_pager *pager_of(const void *agent) {
     return NULL;
 }
 
-static struct xm_paged_file *find(const struct xm_pager *pager, dev_t device, ino_t inode) {
+static struct xm_paged_file *find_either(const struct xm_pager *pager, dev_t device, ino_t inode,
+                                         bool put_back) {
     for (size_t i = 0; i < pager->count; i++) {
-        if (pager->files[i].device == device && pager->files[i].inode == inode)
-            return &pager->files[i];
+        struct xm_paged_file *file = &pager->files[i];
+        if (file->device == device && file->inode == inode && file->put_back == put_back)
+            return file;
     }
     return NULL;
+}
+
+static struct xm_paged_file *find(const struct xm_pager *pager, dev_t device, ino_t inode) {
+    return find_either(pager, device, inode, false);
 }
 
 static int open_userfault(struct xm_pager *pager) {
@@ -80,7 +92,7 @@ static int add(struct xm_pager *pager, dev_t device, ino_t inode, int aside) {
         pager->files = files;
         pager->capacity = capacity;
     }
-    pager->files[pager->count++] = (struct xm_paged_file){device, inode, aside};
+    pager->files[pager->count++] = (struct xm_paged_file){device, inode, aside, false};
     return 0;
 }
 
@@ -223,6 +235,10 @@ static int restore_one(const struct xm_vma *vma, void *context) {
     return error;
 }
 
+static bool has_content(int aside) {
+    return aside >= 0 && lseek(aside, 0, SEEK_DATA) >= 0;
+}
+
 void xm_pager_end(struct xm_pager *pager, bool restore) {
     if (pager->userfault < 0)
         return;
@@ -235,9 +251,65 @@ void xm_pager_end(struct xm_pager *pager, bool restore) {
      */
     for (size_t i = 0; i < pager->count; i++)
         (void)each_mapping(&pager->files[i], unregister_one, pager);
-    forget_files(pager);
+    for (size_t i = 0; restore && i < pager->count; i++)
+        pager->files[i].put_back = has_content(pager->files[i].aside);
+    forget_files(pager, false);
     close(pager->userfault);
     pager->userfault = -1;
+}
+
+struct telling {
+    struct xm_row_range *rows;
+    size_t count;
+    size_t capacity;
+};
+
+static void tell_range(struct telling *telling, uint64_t address, uint64_t length) {
+    if (telling->count < telling->capacity) {
+        telling->rows[telling->count++] = (struct xm_row_range){address, length};
+    } else {
+        struct xm_row_range *last = &telling->rows[telling->count - 1];
+        last->length = address + length - last->address;
+    }
+}
+
+static void tell_mapping(struct telling *telling, const struct xm_vma *vma, int aside) {
+    off_t begin = (off_t)vma->file_offset;
+    off_t end = begin + (off_t)(vma->end - vma->start);
+    for (off_t at = begin; at < end;) {
+        off_t from = lseek(aside, at, SEEK_DATA);
+        if (from < 0 || from >= end)
+            return;
+        /* There is one behind the end of the file at the latest. */
+        at = lseek(aside, from, SEEK_HOLE);
+        if (at < 0 || at > end)
+            at = end;
+        tell_range(telling, vma->start + (uint64_t)(from - begin), (uint64_t)(at - from));
+    }
+}
+
+ssize_t xm_pager_put_back(const struct xm_pager *pager, struct xm_row_range *rows,
+                          size_t capacity) {
+    struct telling telling = {rows, 0, capacity};
+    char buffer[4096];
+    struct xm_maps maps;
+    struct xm_vma vma;
+    if (pager->count == 0)
+        return 0;
+    int error = xm_maps_open(&maps, buffer, sizeof buffer);
+    if (error != 0)
+        return error;
+    while ((error = xm_maps_next(&maps, &vma)) > 0) {
+        struct xm_paged_file *file = find_either(pager, vma.device, vma.inode, true);
+        if (vma.shared && file != NULL)
+            tell_mapping(&telling, &vma, file->aside);
+    }
+    xm_maps_close(&maps);
+    return error < 0 ? error : (ssize_t)telling.count;
+}
+
+void xm_pager_told(struct xm_pager *pager) {
+    forget_files(pager, true);
 }
 
 bool xm_pager_has(const void *agent, dev_t device, ino_t inode) {

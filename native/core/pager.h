@@ -21,6 +21,8 @@ struct xm_paged_file {
     /* The content that pages had before they were given away for writing; -1: none is given away.
      */
     int aside;
+    /* Armed no more: its service has ended, and what is aside was put back. */
+    bool put_back;
 };
 
 struct xm_vma;
@@ -57,6 +59,16 @@ int xm_pager_disarm(struct xm_pager *pager, dev_t device, ino_t inode);
  * puts pages that are given away back first, as they were before.
  */
 void xm_pager_end(struct xm_pager *pager, bool restore);
+
+/*
+ * The memory that shows what was put back, as it is mapped now, ascending: what is aside is kept
+ * until a service was told. A page that was on its way home at that moment may be among it, and
+ * lost nothing. Where there is no room for more, the last range reaches to the end. How many, or a
+ * negative errno.
+ */
+ssize_t xm_pager_put_back(const struct xm_pager *pager, struct xm_row_range *rows, size_t capacity);
+/* A service was told. */
+void xm_pager_told(struct xm_pager *pager);
 
 /* Whether the agent's service answers the faults of a file. */
 bool xm_pager_has(const void *agent, dev_t device, ino_t inode);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define XM_PROTOCOL_VERSION 3
+#define XM_PROTOCOL_VERSION 4
 #define XM_MAX_MESSAGE_BYTES 65536
 #define XM_MAX_DESCRIPTORS 16
 
@@ -74,6 +74,7 @@
 #define XM_CODE_TRIM 57
 #define XM_CODE_TRIMMED 58
 #define XM_CODE_HELD 56
+#define XM_CODE_PUT_BACK 60
 
 struct xm_header {
     uint16_t code;
@@ -131,6 +132,15 @@ _Static_assert(sizeof(struct xm_row_file) >= 16 && sizeof(struct xm_row_file) < 
 _Static_assert(offsetof(struct xm_row_file, device) == 0, "file.device");
 _Static_assert(offsetof(struct xm_row_file, inode) == 8, "file.inode");
 #define XM_ROW_BYTES_FILE 16
+
+struct xm_row_range {
+    uint64_t address;
+    uint64_t length;
+};
+_Static_assert(sizeof(struct xm_row_range) >= 16 && sizeof(struct xm_row_range) < 24, "range");
+_Static_assert(offsetof(struct xm_row_range, address) == 0, "range.address");
+_Static_assert(offsetof(struct xm_row_range, length) == 8, "range.length");
+#define XM_ROW_BYTES_RANGE 16
 
 struct xm_row_rollback {
     uint64_t offset;
@@ -553,5 +563,11 @@ struct xm_msg_held {
 };
 _Static_assert(sizeof(struct xm_msg_held) >= 8 && sizeof(struct xm_msg_held) < 16, "held");
 #define XM_BYTES_HELD 8
+
+struct xm_msg_put_back {
+    struct xm_header header;
+};
+_Static_assert(sizeof(struct xm_msg_put_back) >= 8 && sizeof(struct xm_msg_put_back) < 16, "putBack");
+#define XM_BYTES_PUT_BACK 8
 
 #endif

@@ -4,7 +4,8 @@ import { alreadyServed } from '../client/start-service.js'
 import { XpmemError } from '../errors.js'
 import type { PartitionsOptions } from '../partitions/partitions.js'
 import { runtimePaths } from '../runtime-directory.js'
-import { defaultPaging, Service } from '../service/service.js'
+import { defaultPaging } from '../service/far.js'
+import { Service } from '../service/service.js'
 import {
   type Address,
   formatAddress,

@@ -1,15 +1,14 @@
 import { EventEmitter } from 'node:events'
-import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { asXpmemError, type ErrorCode, XpmemError } from '../errors.js'
 import { checkId, type PermitId, parseId, type SegmentId } from '../ids.js'
-import { type ExtentsAnswer, kernel } from '../kernel/index.js'
+import { kernel } from '../kernel/index.js'
 import { type RuntimePaths, runtimePaths } from '../runtime-directory.js'
-import { Descriptor } from '../transport/descriptor.js'
-import { decodeRows, encodeRowsOwn } from '../wire/codec.js'
 import type { PartitionInfo } from '../wire/partition-info.js'
-import { access, extentFlag } from '../wire/schema.js'
+import { access, unknownAge } from '../wire/schema.js'
 import type { SegmentInfo } from '../wire/segment-info.js'
 import { Agent } from './agent.js'
+import { Attaching, type AttachOptions } from './attaching.js'
 import { Attachment } from './attachment.js'
 import { publish } from './diagnostics.js'
 import { OwnPermits } from './own-permits.js'
@@ -42,23 +41,6 @@ export interface AllocateOptions {
   readonly hugePages?: boolean
 }
 
-export interface AttachOptions {
-  /** Bytes from the start of the segment, a multiple of the page size. 0 unless said otherwise. */
-  readonly offset?: number
-  /** Bytes, rounded up to whole pages. To the end of the segment unless said otherwise. */
-  readonly length?: number
-  /** Where to map it, a multiple of the page size; EINVAL if something is mapped there. Anywhere by default. */
-  readonly address?: bigint
-  /** What happens when the owner's process ends: 'revoke', the default, or 'keep' the last content. */
-  readonly onOwnerExit?: 'revoke' | 'keep'
-  /**
-   * 'coherent', the default: what one stores all others see. 'snapshot': a copy of this attachment's
-   * own, each page as it was at one moment, which never waits for a page and changes by `refresh`
-   * alone; of memory of other partitions too, and without a userfaultfd.
-   */
-  readonly consistency?: 'coherent' | 'snapshot'
-}
-
 export interface PartitionEvents {
   /** The service went away; mappings go on, calls wait for it to come back. */
   disconnected: []
@@ -70,8 +52,9 @@ export interface PartitionEvents {
    */
   lost: [segid: SegmentId, why: XpmemError]
   /**
-   * A partition that had pages of a segment of this thread's for writing is lost: they have the
-   * content again that they had when it got them, or when it last sent it.
+   * A partition that had pages of a segment of this thread's for writing is lost, or the service here
+   * was killed: they have the content again that they had when it got them, or when it last sent it.
+   * Of a service that was killed the next one tells, at the most once.
    */
   rolledBack: [segid: SegmentId, ranges: readonly RolledBackRange[]]
 }
@@ -81,15 +64,9 @@ export interface RolledBackRange {
   /** Bytes from the start of the segment. */
   readonly offset: number
   readonly length: number
-  /** How old that content is at the most. */
+  /** How old that content is at the most; Infinity after the service here was killed, since nobody knows. */
   readonly ageMs: number
 }
-
-/** Offset, length, address, whether to keep it on the owner's exit, and what the service said, for `kernel.attach`. */
-type Range = [number, number, bigint, boolean, (readonly ExtentsAnswer[] | undefined)?]
-
-/** Attaches after which the event loop gets a turn. */
-const attachesPerTurn = 256
 
 /** How long `close` waits for a service that is gone to come back and remove the segments. */
 const closeWithoutServiceMs = 1_000
@@ -105,6 +82,7 @@ export class Partition extends EventEmitter<PartitionEvents> {
   readonly #session: Session
   readonly #segments: OwnSegments
   readonly #permits: OwnPermits
+  readonly #attaching: Attaching
   /** Releases permits that nothing refers to any more. */
   readonly #collected = new FinalizationRegistry<PermitId>((apid) => {
     this.#permitObjects.delete(apid)
@@ -113,7 +91,6 @@ export class Partition extends EventEmitter<PartitionEvents> {
   /** One object a permit, so that an attachment by apid keeps the same one reachable. */
   readonly #permitObjects = new Map<bigint, WeakRef<Permit>>()
   readonly #making = new Set<Promise<unknown>>()
-  #attaches = 0
   #closing: Promise<void> | undefined
 
   private constructor(paths: RuntimePaths, agent: Agent, session: Session, segments: OwnSegments, permits: OwnPermits) {
@@ -123,13 +100,20 @@ export class Partition extends EventEmitter<PartitionEvents> {
     this.#session = session
     this.#segments = segments
     this.#permits = permits
+    this.#attaching = new Attaching({
+      agent: agent.handle,
+      permits,
+      send: session.request,
+      calling: (call, work) => this.#calling(call, work),
+    })
     session.on('disconnected', () => {
       publish('disconnected', () => ({ partition: paths.partition }))
       this.emit('disconnected')
     })
     session.on('rolledBack', ({ segid, rows }) => {
-      publish('rolledBack', () => ({ segid, ranges: rows }))
-      this.emit('rolledBack', segid as SegmentId, rows)
+      const ranges = rows.map((row) => (row.ageMs === unknownAge ? { ...row, ageMs: Number.POSITIVE_INFINITY } : row))
+      publish('rolledBack', () => ({ segid, ranges }))
+      this.emit('rolledBack', segid as SegmentId, ranges)
     })
     session.on('reconnected', () => {
       publish('reconnected', () => ({ partition: paths.partition }))
@@ -262,65 +246,8 @@ export class Partition extends EventEmitter<PartitionEvents> {
   }
 
   /** For `Permit.attach`. */
-  async attachWith(permit: Permit, options: AttachOptions): Promise<Attachment> {
-    const { offset = 0, address = 0n, onOwnerExit = 'revoke', consistency = 'coherent' } = options
-    const { length = permit.length - offset } = options
-    const pages = Math.ceil(length / kernel.pageSize) * kernel.pageSize
-    checkAttachRange(permit, offset, pages, address)
-    // A loop that only ever awaits attaches would never let the event loop unmap what it drops.
-    this.#attaches += 1
-    if (this.#attaches % attachesPerTurn === 0) await setImmediate()
-    if (consistency === 'snapshot')
-      return this.#attachSnapshot(permit, [offset, pages, address, onOwnerExit === 'keep'])
-    const buffer = await this.#calling('attach', async () => {
-      const map = (answers?: readonly ExtentsAnswer[]) =>
-        this.#map(permit.apid, [offset, pages, address, onOwnerExit === 'keep', answers])
-      const known = map()
-      if (known !== undefined) return known
-      const answers = await this.#permits.fetchExtents(this.#session.request, permit.apid, offset, pages)
-      if (!kernel.grantOf(this.#agent.handle, permit.apid)?.stable) return map(answers)
-      this.#permits.keepExtents(permit.apid, answers)
-      return map()
-    })
-    if (buffer === undefined) fail('EPROTO', 'attach', 'the service did not say where the range lies')
-    await this.#calling('attach', () => tellPaged(this.#session.request, buffer))
-    publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length: pages }))
-    return new Attachment(permit, offset, pages, buffer, this.#session.request)
-  }
-
-  async #attachSnapshot(
-    permit: Permit,
-    [offset, length, address, keep]: [number, number, bigint, boolean],
-  ): Promise<Attachment> {
-    return this.#calling('attach', async () => {
-      const copy = new Descriptor(kernel.createFile(length))
-      try {
-        await this.#session.request('snapshot', { apid: permit.apid, offset, length }, [copy])
-        const row = { offset, length, fileOffset: 0, descriptor: 0, flags: extentFlag.copy }
-        const answer = { rows: encodeRowsOwn('extent', [row]), descriptors: [kernel.duplicate(copy.number)] }
-        this.#permits.known(permit.apid)
-        const buffer = this.#map(permit.apid, [offset, length, address, keep, [answer]])
-        if (buffer === undefined) return fail('ENOENT', 'attach', 'the permit was released')
-        publish('attach', () => ({ segid: permit.segid, apid: permit.apid, offset, length }))
-        return new Attachment(permit, offset, length, buffer, this.#session.request, copy)
-      } catch (error) {
-        copy.release()
-        throw error
-      }
-    })
-  }
-
-  /** Maps the range if this process knows where it lies. */
-  #map(apid: bigint, range: Range): ArrayBuffer | undefined {
-    const { handle } = this.#agent
-    const [, length, address, , answers] = range
-    if (answers === undefined && kernel.grantOf(handle, apid) === undefined) return undefined
-    try {
-      return kernel.attach(handle, apid, ...range)
-    } catch (error) {
-      if (address === 0n || (error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
-      return fail('EINVAL', 'attach', `something is mapped in the ${length} bytes at 0x${address.toString(16)}`)
-    }
+  attachWith(permit: Permit, options: AttachOptions): Promise<Attachment> {
+    return this.#attaching.attach(permit, options)
   }
 
   /**
@@ -443,34 +370,6 @@ export class Partition extends EventEmitter<PartitionEvents> {
     } catch (error) {
       throw asXpmemError(error, call)
     }
-  }
-}
-
-function checkAttachRange(permit: Permit, offset: number, length: number, address: bigint): void {
-  const page = kernel.pageSize
-  if (!Number.isSafeInteger(offset) || offset < 0 || offset % page !== 0) {
-    fail('EINVAL', 'attach', `the offset is a multiple of the page size, ${page}, and not negative`)
-  }
-  if (!Number.isSafeInteger(length) || length <= 0) fail('EINVAL', 'attach', 'the length is more than 0 bytes')
-  if (offset + length > permit.length)
-    fail('EINVAL', 'attach', `the range ends after the segment's ${permit.length} bytes`)
-  if (address < 0n || address % BigInt(page) !== 0n)
-    fail('EINVAL', 'attach', 'the address is a multiple of the page size')
-}
-
-/** Has the service answer the faults of a fresh attachment where it must, before anybody uses it. */
-async function tellPaged(send: Session['request'], buffer: ArrayBuffer): Promise<void> {
-  const address = kernel.addressOf(buffer)
-  try {
-    for (let from = 0; ; ) {
-      const part = kernel.paged(address, from)
-      if (part === undefined) return
-      await send('mapped', { rows: decodeRows('mapping', new Uint8Array(part.rows)) })
-      from = part.next
-    }
-  } catch (error) {
-    kernel.detach(address)
-    throw error
   }
 }
 

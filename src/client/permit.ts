@@ -1,6 +1,7 @@
 import type { PermitId, SegmentId } from '../ids.js'
+import type { AttachOptions } from './attaching.js'
 import type { Attachment } from './attachment.js'
-import type { AttachOptions, Partition } from './partition.js'
+import type { Partition } from './partition.js'
 
 export type Access = 'read' | 'readwrite'
 

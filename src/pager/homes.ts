@@ -1,6 +1,6 @@
 import type { Access } from '../coherence/terms.js'
 import { asXpmemError } from '../errors.js'
-import type { Groups, ThreadGroup } from '../service/groups.js'
+import type { ThreadGroup } from '../service/groups.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import type { Budget } from './budget.js'
 import { HomeFile, type RolledBack } from './home-file.js'
@@ -8,7 +8,6 @@ import { LocalCopy } from './local-copy.js'
 import type { Pagers } from './pagers.js'
 
 export interface HomesContext {
-  readonly groups: Groups
   readonly pagers: Pagers
   /** Every process that has mapped some of the file, or may. */
   usersOf(identity: string): Iterable<ThreadGroup>
@@ -114,15 +113,13 @@ export class Homes {
     // Copies stay: whoever has one would have to be given the file again.
     if (this.#entries.get(identity) !== entry || entry.home.nodeCount > 0 || !entry.isReady) return
     this.#entries.delete(identity)
-    const { groups, pagers } = this.#context
-    await this.#disarm(
-      entry,
-      pagers.groupsWith(entry.home.file).flatMap((group) => groups.get(group) ?? []),
-    )
+    await this.#context.pagers.disarmAll(entry.home.file)
+    entry.home.close()
   }
 
-  async #disarm({ home }: Entry, processes: readonly ThreadGroup[]): Promise<void> {
-    await Promise.all(processes.map((group) => this.#context.pagers.disarm(group, home.file)))
+  /** One that did not answer may arm its memory yet. */
+  async #giveUp({ home }: Entry, users: readonly ThreadGroup[]): Promise<void> {
+    await Promise.all(users.map((group) => this.#context.pagers.disarm(group, home.file)))
     home.close()
   }
 
@@ -162,8 +159,7 @@ export class Homes {
       await Promise.all(users.map(async (group) => (await this.#arm(entry, group)) && readers.push(group)))
     } catch (error) {
       this.#entries.delete(identity)
-      // One that did not answer may arm its memory yet.
-      void this.#disarm(entry, users)
+      void this.#giveUp(entry, users)
       throw error
     }
     await this.#showCopies(entry, readers)

@@ -2,7 +2,6 @@ import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 import type { AgentAnswer, AgentLink } from '../service/agent-link.js'
 import type { ThreadGroup } from '../service/groups.js'
-import type { GroupId } from '../service/registry.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import { closeAll } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
@@ -28,14 +27,14 @@ function malformed(what: string): XpmemError {
 /** Which files are paged in which processes. */
 export class Pagers {
   readonly #agentTimeoutMs: number
-  readonly #processes = new Map<GroupId, Process>()
+  readonly #processes = new Map<ThreadGroup, Process>()
 
   constructor(agentTimeoutMs: number) {
     this.#agentTimeoutMs = agentTimeoutMs
   }
 
   isArmed(group: ThreadGroup, file: PagedFile): boolean {
-    return this.#processes.get(group.id)?.armed.has(file.identity) ?? false
+    return this.#processes.get(group)?.armed.has(file.identity) ?? false
   }
 
   /**
@@ -82,7 +81,7 @@ export class Pagers {
 
   /** Has the process's agent end that. */
   async disarm(group: ThreadGroup, file: PagedFile): Promise<void> {
-    const process = this.#processes.get(group.id)
+    const process = this.#processes.get(group)
     process?.armed.delete(file.identity)
     try {
       const answer = await group.agent?.request('disarm', numbersOf(file), this.#agentTimeoutMs)
@@ -94,27 +93,28 @@ export class Pagers {
     process?.pager?.remove(file)
   }
 
-  /** The processes in which a file is armed. */
-  groupsWith(file: PagedFile): GroupId[] {
-    return [...this.#processes].filter(([, { armed }]) => armed.has(file.identity)).map(([group]) => group)
+  /** Ends it in every process in which the file is armed. */
+  async disarmAll(file: PagedFile): Promise<void> {
+    const armed = [...this.#processes].filter(([, process]) => process.armed.has(file.identity))
+    await Promise.all(armed.map(([group]) => this.disarm(group, file)))
   }
 
   /** The process has mapped memory that its agent has registered. ENOENT for a file that is not armed there. */
   mapped(group: ThreadGroup, rows: readonly Row<'mapping'>[]): void {
-    const process = this.#processes.get(group.id)
+    const process = this.#processes.get(group)
     if (process === undefined) throw new XpmemError('ENOENT', 'mapped', 'no file is armed in this process')
     this.#add(process, rows)
   }
 
   /** What is paged in a range of a process's memory. */
   within(group: ThreadGroup, address: number, length: number) {
-    return [...(this.#processes.get(group.id)?.pager?.within({ address, length }) ?? [])]
+    return [...(this.#processes.get(group)?.pager?.within({ address, length }) ?? [])]
   }
 
   /** The process is gone, or its agent, which has ended all registrations. */
   forget(group: ThreadGroup): void {
-    const process = this.#processes.get(group.id)
-    this.#processes.delete(group.id)
+    const process = this.#processes.get(group)
+    this.#processes.delete(group)
     process?.pager?.close()
   }
 
@@ -124,8 +124,8 @@ export class Pagers {
   }
 
   #processOf(group: ThreadGroup): Process {
-    const process = this.#processes.get(group.id) ?? { pager: undefined, armed: new Map() }
-    this.#processes.set(group.id, process)
+    const process = this.#processes.get(group) ?? { pager: undefined, armed: new Map() }
+    this.#processes.set(group, process)
     return process
   }
 

@@ -5,7 +5,6 @@ import type { CacheFile } from '../pager/cache-file.js'
 import type { PagingOptions } from '../pager/homes.js'
 import type { Pagers } from '../pager/pagers.js'
 import type { Client } from '../service/connection.js'
-import type { Groups } from '../service/groups.js'
 import { hasIpcOwner } from '../service/processes.js'
 import type { Permit, Registry, Segment } from '../service/registry.js'
 import type { Range } from '../service/sharing.js'
@@ -24,7 +23,6 @@ export interface ImportsContext {
   readonly registry: Registry
   readonly pagers: Pagers
   readonly paging: PagingOptions
-  readonly groups: Groups
   /** The peer behind a link that is active. */
   peerOf(link: Link): Peer
   /** The peer gives answers that none can be. */
@@ -226,9 +224,7 @@ export class Imports {
 
   /** Ends a copy that no attachment shows any more. */
   async #end(copy: CacheFile): Promise<void> {
-    const { pagers, groups } = this.#context
-    const armed = pagers.groupsWith(copy.file).flatMap((group) => groups.get(group) ?? [])
-    await Promise.all(armed.map((group) => pagers.disarm(group, copy.file)))
+    await this.#context.pagers.disarmAll(copy.file)
     copy.close()
   }
 

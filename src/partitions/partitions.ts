@@ -70,12 +70,10 @@ export class Partitions {
     if (stranger !== undefined) {
       throw new XpmemError('EINVAL', 'serve', `'${stranger}' is to be trusted but is no peer: add --peer ${stranger}`)
     }
-    const { registry } = context
-    const { groups, pagers, paging } = context
+    const { registry, pagers, paging } = context
     this.#exports = new Exports({ ...context, trusted: new Set(trusted) })
     this.#imports = new Imports({
       registry,
-      groups,
       pagers,
       paging,
       peerOf: (link) => this.#peerOf(link),

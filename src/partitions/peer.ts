@@ -11,8 +11,8 @@ export interface Peer {
   readonly partition: number
   readonly group: GroupId
   readonly session: SessionId
-  /** Pages whose content came from the partition or went there, since this service started. */
   /** Who asks for its processes. */
   readonly asker: Asker
+  /** Pages whose content came from the partition or went there, since this service started. */
   readonly counters: { pagesIn: number; pagesOut: number }
 }

@@ -37,6 +37,7 @@ export interface ConnectionHost {
   /** A process's agent is there. */
   agentConnected(group: ThreadGroup): void
   held(group: ThreadGroup, message: Message & { name: 'held' }): void
+  putBack(group: ThreadGroup, message: Message & { name: 'putBack' }): void
   readonly strangers: Strangers
   closed(connection: Connection): void
 }
@@ -147,9 +148,10 @@ export class Connection {
   }
 
   #fromAgent(agent: AgentLink, message: Message, descriptors: number[]): void {
-    if (message.name !== 'held') return agent.answer(message, descriptors)
+    if (message.name !== 'held' && message.name !== 'putBack') return agent.answer(message, descriptors)
     closeAll(descriptors)
-    this.#host.held(this.group, message)
+    if (message.name === 'held') this.#host.held(this.group, message)
+    else this.#host.putBack(this.group, message)
   }
 
   #request(client: Client, message: Message, descriptors: number[]): void {

@@ -1,5 +1,6 @@
 import { type ErrorCode, XpmemError } from '../errors.js'
 import { unpackId } from '../ids.js'
+import { AwaitedHolders } from './awaited-holders.js'
 
 /** A process, by a number that the service gives once. */
 export type GroupId = number
@@ -94,10 +95,7 @@ export class Registry {
   readonly #permitCounts = new Map<bigint, number>()
   readonly #sessions = new Map<SessionId, SessionRecord>()
   readonly #sessionsOf = new Map<GroupId, Set<SessionId>>()
-  /** Holders, told by their agents, of segments whose owners have not come back yet. */
-  readonly #awaited = new Map<bigint, Set<GroupId>>()
-  /** How many of these each holder told of. */
-  readonly #awaitedBy = new Map<GroupId, number>()
+  readonly #awaited: AwaitedHolders
   /** Restored segments that were removed since: a holder that comes back late is told so. */
   readonly #removedAfterRestore = new Set<bigint>()
   /** Permits on segments of other partitions that ended since somebody asked. */
@@ -107,6 +105,7 @@ export class Registry {
   constructor(nextId: () => bigint, limits: Limits) {
     this.#nextId = nextId
     this.#limits = limits
+    this.#awaited = new AwaitedHolders(limits.segmentsPerGroup)
   }
 
   get segmentCount(): number {
@@ -278,12 +277,7 @@ export class Registry {
     }
     if (this.#removedAfterRestore.has(segid)) return 'gone'
     if (unpackId(segid).incarnation === currentIncarnation) return 'gone'
-    const holders = this.#awaited.get(segid) ?? new Set()
-    if (holders.has(group)) return 'awaited'
-    const told = this.#awaitedBy.get(group) ?? 0
-    if (told >= this.#limits.segmentsPerGroup) fail('EMFILE', 'held', 'the process tells of more segments than can be')
-    this.#awaitedBy.set(group, told + 1)
-    this.#awaited.set(segid, holders.add(group))
+    this.#awaited.add(segid, group)
     return 'awaited'
   }
 
@@ -294,10 +288,7 @@ export class Registry {
 
   /** The owner of an awaited segment is gone: who must be told. */
   giveUpAwaited(segid: bigint): GroupId[] {
-    const holders = [...(this.#awaited.get(segid) ?? [])]
-    this.#awaited.delete(segid)
-    for (const holder of holders) this.#awaitedBy.set(holder, (this.#awaitedBy.get(holder) ?? 0) - 1)
-    return holders
+    return this.#awaited.take(segid)
   }
 
   /** Another segment of the same owner that shares memory with this one. */
@@ -364,12 +355,7 @@ export class Registry {
     const ended = [...(this.#sessionsOf.get(group) ?? [])].flatMap((session) => this.endSession(session))
     this.#sessionsOf.delete(group)
     for (const { holders } of this.#segments.values()) holders?.delete(group)
-    if (this.#awaitedBy.delete(group)) {
-      for (const [segid, holders] of this.#awaited) {
-        holders.delete(group)
-        if (holders.size === 0) this.#awaited.delete(segid)
-      }
-    }
+    this.#awaited.forget(group)
     return ended.map(({ segment, holders }) => ({ segment, holders: holders.filter((holder) => holder !== group) }))
   }
 

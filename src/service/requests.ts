@@ -16,6 +16,7 @@ import { hasIpcOwner } from './processes.js'
 import type { Offer, Permit, Segment } from './registry.js'
 import { answerLater, answerNow, type Reply, reply, sendFailure } from './replies.js'
 import type { Revoker } from './revoker.js'
+import type { Rollbacks } from './rollbacks.js'
 import { SegmentMemory } from './segment-memory.js'
 import type { Tokens } from './tokens.js'
 
@@ -24,6 +25,7 @@ export interface RequestContext extends AttachContext {
   readonly ids: IdSource
   readonly revoker: Revoker
   readonly pagers: Pagers
+  readonly rollbacks: Rollbacks
   readonly partitionName: string
   readonly partitionId: number
   readonly memories: Map<bigint, SegmentMemory>
@@ -161,11 +163,15 @@ export class Requests {
   }
 
   #make(client: Client, message: Message & { name: 'make' }, { offer, memory }: Offered): Reply {
-    const { tokens, memories } = this.#context
+    const { tokens, memories, rollbacks } = this.#context
     try {
       const segment = this.#register(client, message, offer)
-      if (memories.has(segment.segid)) memory.close()
-      else memories.set(segment.segid, memory)
+      if (memories.has(segment.segid)) {
+        memory.close()
+      } else {
+        memories.set(segment.segid, memory)
+        rollbacks.cameBack(client.group, segment)
+      }
       const token = tokens.sign('segment', segmentFacts(segment.segid, client))
       return reply('made', { segid: segment.segid, tokenHigh: token.high, tokenLow: token.low })
     } catch (error) {

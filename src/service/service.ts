@@ -1,67 +1,41 @@
 import { openSync, rmSync } from 'node:fs'
-import { totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import { asXpmemError, XpmemError } from '../errors.js'
 import { maxPartitionId } from '../ids.js'
 import { kernel, type Peer, type Poll } from '../kernel/index.js'
-import { Budget } from '../pager/budget.js'
-import type { RolledBack } from '../pager/home-file.js'
-import { Homes, type PagingOptions } from '../pager/homes.js'
-import { Pagers } from '../pager/pagers.js'
-import { Partitions, type PartitionsOptions } from '../partitions/partitions.js'
 import { ensureRuntimeDirectory, type RuntimePaths } from '../runtime-directory.js'
 import type { Channel } from '../transport/channel.js'
 import { closeAll } from '../transport/descriptor.js'
 import type { Message } from '../wire/codec.js'
 import { reason } from '../wire/schema.js'
 import type { Address } from '../xpc/directory.js'
-import { Allowance } from './allowance.js'
+import { Awaited } from './awaited.js'
 import { type Client, Connection, type ConnectionHost } from './connection.js'
+import { Far, type FarOptions } from './far.js'
 import { Groups, type ThreadGroup } from './groups.js'
 import { IdSource } from './identity.js'
+import { allowances, limitsOf } from './limits.js'
 import { maxOpenFiles } from './processes.js'
 import { Registry, type Segment } from './registry.js'
 import { Requests } from './requests.js'
 import { Revoker } from './revoker.js'
 import type { SegmentMemory } from './segment-memory.js'
-import { Snapshots } from './snapshots.js'
 import { Strangers } from './strangers.js'
 import { loadKey, Tokens } from './tokens.js'
 import { Trimmer } from './trimmer.js'
 
-export interface ServiceOptions {
+export interface ServiceOptions extends FarOptions {
   readonly paths: RuntimePaths
   /** The partition's number, 1 to 4095, part of its identifiers. */
   readonly partitionId: number
   /** Leaves after this long without clients; never if undefined. */
   readonly idleExitMs?: number | undefined
-  /** The partitions that this one may speak with. None if undefined. */
-  readonly partitions?: PartitionsOptions | undefined
-  readonly paging?: PagingSettings | undefined
   /** Called once when the service has closed by itself. */
   onIdle?(): void
 }
 
-/** Heartbeats of a service without partitions, which sends none. */
-const noPartitions: PartitionsOptions = { peers: [], trusted: [], heartbeatMs: 1_000 }
-
-/** How memory of other partitions, and that which they use here, is paged. */
-export interface PagingSettings {
-  /** How long a page that a thread just got is kept before others get it. Milliseconds. */
-  readonly holdMs: number
-  /** How often changed pages are sent home. */
-  readonly flushMs: number
-  /** Memory that copies of far pages may take, all together. */
-  readonly cacheBytes: number
-}
-
-export const defaultPaging: PagingSettings = { holdMs: 0.2, flushMs: 100, cacheBytes: Math.floor(totalmem() / 4) }
-
 const nowMs = () => performance.now()
-
-/** Rows of one `rolledBack`. */
-const maxRollbackRows = 1_024
 
 /** How long an agent may take to answer. */
 const agentTimeoutMs = 2_000
@@ -78,41 +52,6 @@ const acceptsPerTurn = 16
 /** Connections one process may have: one for each thread that uses xpmem, and its agent's. */
 const maxConnectionsPerGroup = 256
 
-/** Rows of `held` that an agent may send after its hello. */
-const maxHeldRows = 65_536
-
-/** Processes that an agent may name as owners, beside those that are connected: each takes a pidfd. */
-const maxAwaitedOwners = 256
-
-/** Pieces that the memory of one process's segments may lie in. */
-const maxExtentsPerGroup = 262_144
-
-/**
- * Bytes of V8's heap for each permit, piece of memory and segment that there may be, several times
- * what one takes, so that many processes together do not end the service.
- */
-const heapBytesPer = { permit: 1_024, extent: 1_024, segment: 8_192 }
-
-/**
- * What the service's descriptors go to: up to half for connections, pidfds, mappings that are looked at and what waits to be closed, up to 3/8 for memfds,
- * which take two each, and up to a quarter for those of one process. The rest stays free, so that a
- * message never comes without its descriptors. And how many there may be of what takes memory.
- */
-function limitsOf(openFiles: number, heapBytes: number) {
-  const filesPerGroup = Math.floor(openFiles / 8)
-  const permits = Math.floor(heapBytes / heapBytesPer.permit)
-  return {
-    segmentsPerGroup: Math.min(65_536, filesPerGroup),
-    permitsPerGroup: Math.min(1_048_576, Math.floor(permits / 4)),
-    segments: Math.floor(heapBytes / heapBytesPer.segment),
-    permits,
-    extents: Math.floor(heapBytes / heapBytesPer.extent),
-    connections: Math.floor(openFiles / 2),
-    files: Math.floor((openFiles * 3) / 16),
-    filesPerGroup,
-  }
-}
-
 /** The XPMEM service of a partition. */
 export class Service implements ConnectionHost {
   readonly #options: ServiceOptions
@@ -125,21 +64,14 @@ export class Service implements ConnectionHost {
   readonly #revoker: Revoker
   readonly #requests: Requests
   readonly #memories = new Map<bigint, SegmentMemory>()
+  readonly #awaited: Awaited
   readonly #trimmer: Trimmer
-  readonly #pagers = new Pagers(agentTimeoutMs)
-  readonly #paging: PagingOptions
-  readonly #homes: Homes
-  readonly #snapshots: Snapshots
-  readonly #partitions: Partitions
+  readonly #far: Far
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
   readonly strangers = new Strangers((group) => {
     for (const connection of this.#connections) if (connection.group === group) connection.readOrPause()
   })
-  /** Segments whose owners live but have not come back yet, by owner. */
-  readonly #awaitedOf = new Map<ThreadGroup, Set<bigint>>()
-  /** What each agent has told since its hello, so that none can tell without end. */
-  readonly #told = new Map<ThreadGroup, { rows: number; owners: Set<ThreadGroup> }>()
   readonly #startedMs = Date.now()
   #recovering: boolean
   readonly #recovery: Promise<void>
@@ -169,33 +101,24 @@ export class Service implements ConnectionHost {
     const limits = limitsOf(maxOpenFiles(), getHeapStatistics().heap_size_limit)
     this.#maxConnections = limits.connections
     this.#registry = new Registry(() => this.#ids.next(), limits)
-    const files = new Allowance(limits.files)
-    const extents = new Allowance(limits.extents)
-    const allowance = () => ({
-      files: new Allowance(limits.filesPerGroup, files),
-      extents: new Allowance(maxExtentsPerGroup, extents),
-    })
     this.#groups = new Groups(
-      allowance,
+      allowances(limits),
       () => this.#seatsTaken() < this.#maxConnections,
       (group) => this.#groupGone(group),
     )
-    const { holdMs, flushMs, cacheBytes } = options.paging ?? defaultPaging
-    this.#paging = { holdMs, flushMs, budget: new Budget(cacheBytes) }
-    this.#homes = this.#createHomes()
-    this.#snapshots = new Snapshots({
-      groups: this.#groups,
-      homes: this.#homes,
-      agentTimeoutMs,
-      nowMs,
-      shared: () => this.#trimmer.wake(),
-    })
-    this.#partitions = this.#createPartitions()
+    this.#far = this.#createFar()
     this.#revoker = new Revoker({
       groups: this.#groups,
-      partitions: this.#partitions,
+      partitions: this.#far.partitions,
       agentTimeoutMs,
       cutOff: (group) => this.#cutOff(group),
+    })
+    this.#awaited = new Awaited({
+      registry: this.#registry,
+      groups: this.#groups,
+      revoker: this.#revoker,
+      incarnation: () => this.#ids.incarnation,
+      unawaited: (group) => this.#forgetIfIdle(group),
     })
     this.#trimmer = new Trimmer({ groups: this.#groups, agentTimeoutMs, movable: () => this.#movable() })
     this.#recovering = this.#ids.hasSurvivors
@@ -210,58 +133,13 @@ export class Service implements ConnectionHost {
     this.#watchIdle()
   }
 
-  #createHomes(): Homes {
-    return new Homes(
-      {
-        groups: this.#groups,
-        pagers: this.#pagers,
-        usersOf: (identity) => this.#usersOf(identity),
-        rolledBack: (identity, pages) => this.#tellRolledBack(identity, pages),
-      },
-      this.#paging,
-    )
-  }
-
-  /** Tells owners which of their memory has earlier content again. */
-  #tellRolledBack(identity: string, pages: readonly RolledBack[]): void {
-    for (const [segid, memory] of this.#memories) {
-      const rows = memory.rolledBack(identity, pages)
-      if (rows.length === 0 || !this.#registry.has(segid)) continue
-      const session = this.#registry.sessionOf(segid)
-      const connection = [...this.#connections].find((one) => one.session === session)
-      for (let at = 0; at < rows.length; at += maxRollbackRows) {
-        connection?.channel.send('rolledBack', 0, { segid, rows: rows.slice(at, at + maxRollbackRows) })
-      }
-    }
-  }
-
-  /** Every process that may have mapped some of a file: the owners of segments that lie in it, and the holders. */
-  *#usersOf(identity: string): Generator<ThreadGroup> {
-    const seen = new Set<number>()
-    for (const [segid, memory] of this.#memories) {
-      if (!memory.hasFile(identity) || !this.#registry.has(segid)) continue
-      const { owner } = this.#registry.find(segid, 'attach')
-      for (const id of [owner, ...this.#registry.holdersOf(segid)]) {
-        const group = this.#groups.get(id)
-        if (group === undefined || seen.has(id)) continue
-        seen.add(id)
-        yield group
-      }
-    }
-  }
-
-  #createPartitions(): Partitions {
-    const { paths, partitionId, partitions } = this.#options
-    return new Partitions(partitions ?? noPartitions, {
-      name: paths.partition,
-      partitionId,
+  #createFar(): Far {
+    return new Far(this.#options, {
+      name: this.#options.paths.partition,
+      partitionId: this.#options.partitionId,
       registry: this.#registry,
       groups: this.#groups,
       memories: this.#memories,
-      homes: this.#homes,
-      snapshots: this.#snapshots,
-      pagers: this.#pagers,
-      paging: this.#paging,
       agentTimeoutMs,
       nowMs,
       shared: () => this.#trimmer.wake(),
@@ -269,26 +147,29 @@ export class Service implements ConnectionHost {
       nextSession: () => this.#takeSession(),
       recovered: () => this.#recovery,
       ended: (segment, holders, why) => this.#end(segment, holders, why),
+      channelOf: (session) => [...this.#connections].find((one) => one.session === session)?.channel,
     })
   }
 
   /** Listens for other partitions and connects to them. Resolves to where it listens. */
   async join(): Promise<Address | undefined> {
-    return this.#partitions.start()
+    return this.#far.partitions.start()
   }
 
   #createRequests(tokens: Tokens): Requests {
     const service = this
+    const { pagers, homes, snapshots, partitions, rollbacks } = this.#far
     return new Requests({
       registry: this.#registry,
       groups: this.#groups,
       tokens,
       ids: this.#ids,
       revoker: this.#revoker,
-      partitions: this.#partitions,
-      homes: this.#homes,
-      snapshots: this.#snapshots,
-      pagers: this.#pagers,
+      pagers,
+      homes,
+      snapshots,
+      partitions,
+      rollbacks,
       partitionName: this.#options.paths.partition,
       partitionId: this.#options.partitionId,
       memories: this.#memories,
@@ -322,7 +203,7 @@ export class Service implements ConnectionHost {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
-    await this.#partitions.close()
+    await this.#far.partitions.close()
     clearTimeout(this.#idleTimer)
     this.#poll.close()
     this.#trimmer.close()
@@ -330,8 +211,7 @@ export class Service implements ConnectionHost {
     kernel.close(this.#listener)
     const idle = this.#connections.size === 0 && this.#registry.segmentCount === 0
     for (const connection of [...this.#connections]) connection.close()
-    this.#homes.close()
-    this.#pagers.close()
+    this.#far.close()
     this.#groups.close()
     for (const memory of this.#memories.values()) memory.close()
     this.#memories.clear()
@@ -420,66 +300,24 @@ export class Service implements ConnectionHost {
     for (const { segment, holders } of this.#registry.endSession(client.session)) {
       void this.#end(segment, holders, reason.removed)
     }
-    this.#partitions.releaseEnded()
+    this.#far.partitions.releaseEnded()
     this.#registry.openSession(client.session, client.group.id)
     return undefined
   }
 
-  /** Which segments a process says it holds, after its agent connected. */
   held(group: ThreadGroup, message: Message & { name: 'held' }): void {
-    const told = this.#told.get(group) ?? { rows: 0, owners: new Set() }
-    this.#told.set(group, told)
-    told.rows += message.rows.length
-    if (told.rows > maxHeldRows)
-      throw new XpmemError('EPROTO', 'held', 'the agent tells of more segments than there can be')
-    const gone: bigint[] = []
-    for (const { segid, ownerPid, ownerStart } of message.rows) {
-      const state = this.#registry.heldElsewhere(group.id, segid, this.#ids.incarnation)
-      if (state === 'gone') gone.push(segid)
-      if (state !== 'awaited') continue
-      const owner = this.#groups.ofPid(ownerPid, ownerStart)
-      if (owner?.connections === 0) told.owners.add(owner)
-      if (told.owners.size > maxAwaitedOwners)
-        throw new XpmemError('EPROTO', 'held', 'the agent tells of too many owners')
-      this.#await(segid, owner)
-    }
-    void this.#tellGone(group, gone)
+    this.#awaited.held(group, message)
   }
 
-  /** One after the other: an agent may tell of many, and read none of the answers. */
-  async #tellGone(group: ThreadGroup, segids: readonly bigint[]): Promise<void> {
-    const { agent } = group
-    for (const segid of segids) {
-      // One that comes back tells again what it holds.
-      if (agent === undefined || group.agent !== agent) return
-      await this.#revoker.revoke(segid, [group.id], reason.removed)
-    }
-  }
-
-  #await(segid: bigint, owner: ThreadGroup | undefined): void {
-    if (owner === undefined) {
-      void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
-      return
-    }
-    const awaited = this.#awaitedOf.get(owner) ?? new Set()
-    this.#awaitedOf.set(owner, awaited.add(segid))
-  }
-
-  /** Segments that nobody waits for any more, since who held them has gone, are not waited for. */
-  #pruneAwaited(): void {
-    for (const [owner, segids] of this.#awaitedOf) {
-      for (const segid of segids) if (!this.#registry.isAwaited(segid)) segids.delete(segid)
-      if (segids.size > 0) continue
-      this.#awaitedOf.delete(owner)
-      this.#forgetIfIdle(owner)
-    }
+  putBack(group: ThreadGroup, message: Message & { name: 'putBack' }): void {
+    this.#far.rollbacks.putBack(group, message)
   }
 
   #forgetIfIdle(group: ThreadGroup): void {
-    if (group.connections > 0 || this.#registry.hasSessions(group.id) || this.#awaitedOf.has(group)) return
+    if (group.connections > 0 || this.#registry.hasSessions(group.id) || this.#awaited.has(group)) return
     this.#registry.endGroup(group.id)
     this.#groups.forget(group)
-    this.#pruneAwaited()
+    this.#awaited.prune()
   }
 
   closed(connection: Connection): void {
@@ -487,20 +325,17 @@ export class Service implements ConnectionHost {
     const { group } = connection
     group.connections -= 1
     this.#registry.leaveSession(connection.session)
-    this.#partitions.releaseEnded()
-    if (group.agent === undefined) this.#told.delete(group)
-    if (group.agent === undefined) this.#forgetPaging(group)
+    this.#far.partitions.releaseEnded()
+    if (group.agent === undefined) {
+      this.#awaited.agentGone(group)
+      this.#far.agentGone(group)
+    }
     this.#forgetIfIdle(group)
     this.#watchIdle()
   }
 
   agentConnected(group: ThreadGroup): void {
-    void this.#homes.connected(group)
-  }
-
-  #forgetPaging(group: ThreadGroup): void {
-    this.#homes.forget(group)
-    this.#pagers.forget(group)
+    this.#far.agentConnected(group)
   }
 
   #cutOff(group: ThreadGroup): void {
@@ -512,12 +347,9 @@ export class Service implements ConnectionHost {
     for (const { segment, holders } of this.#registry.endGroup(group.id)) {
       void this.#end(segment, holders, reason.ownerExit)
     }
-    this.#partitions.releaseEnded()
-    for (const segid of this.#awaitedOf.get(group) ?? []) {
-      void this.#revoker.ownerGone(segid, this.#registry.giveUpAwaited(segid))
-    }
-    this.#awaitedOf.delete(group)
-    this.#pruneAwaited()
+    this.#far.partitions.releaseEnded()
+    this.#awaited.ownerGone(group)
+    this.#awaited.prune()
     this.#watchIdle()
   }
 

@@ -10,7 +10,7 @@
 import type { Fields, MessageLayout } from './layout.js'
 
 /** Raised whenever a layout changes; both ends must say the same number. */
-export const protocolVersion = 3
+export const protocolVersion = 4
 
 /** Bytes of a datagram at the most, header included. */
 export const maxMessageBytes = 65_536
@@ -28,7 +28,9 @@ export const rows = {
   holding: { segid: 'u64', bytes: 'size', attachments: 'u32', reserved: 'u32' },
   /** A memfd, by the numbers fstat(2) gives. */
   file: { device: 'u64', inode: 'u64' },
-  /** A range of a segment that has earlier content again, which is so old at the most. */
+  /** Memory of a process. */
+  range: { address: 'size', length: 'size' },
+  /** A range of a segment that has earlier content again, which is so old at the most; or `unknownAge`. */
   rollback: { offset: 'size', length: 'size', ageMs: 'size' },
   /** Memory of a process that shows a range of a memfd whose faults the service answers. */
   mapping: {
@@ -43,6 +45,9 @@ export const rows = {
 } as const satisfies Record<string, Fields>
 
 export type RowName = keyof typeof rows
+
+/** The `ageMs` of a range of which nobody knows how old it is. */
+export const unknownAge = Number.MAX_SAFE_INTEGER
 
 /** Which kind of connection this is, in `hello`. */
 export const role = { control: 1, agent: 2 } as const
@@ -247,6 +252,12 @@ export const messages = {
   trimmed: { code: 58, fields: {}, tail: 'file' },
   /** Agent to service, after its hello, once per datagram's worth of rows. Not answered. */
   held: { code: 56, fields: {}, tail: 'held' },
+  /**
+   * Agent to service, after its hello, if the service before was killed: memory of the process whose
+   * pages other partitions had for writing, and whose last content known here was put back. Ascending,
+   * at most one datagram: where there is more, the last range reaches to the end. Not answered.
+   */
+  putBack: { code: 60, fields: {}, tail: 'range' },
 } as const satisfies Record<string, MessageLayout>
 
 export type MessageName = keyof typeof messages

@@ -256,6 +256,24 @@ test('agents that lie, keep silent or talk without end', async (t) => {
 
   await scene.case(
     t,
+    'an agent that tells twice of what it put back is cut off, even by two connections',
+    async (hostile) => {
+      const rows = Array.from({ length: 4_095 }, (_, index) => ({ address: index * 8192, length: 4096 }))
+      const first = await hostile.greeted(role.agent)
+      first.send('putBack', 0, { rows })
+      assert.equal((await (await hostile.greeted()).request('ping', {}))?.name, 'done')
+      first.poll()
+      assert(!first.ended)
+      first.close()
+      const again = await hostile.greeted(role.agent)
+      again.send('putBack', 0, { rows })
+      assertFailure(await again.answer(0), 'EPROTO')
+      await again.whenEnded()
+    },
+  )
+
+  await scene.case(
+    t,
     'an agent that tells without end of what it holds is cut off, and memory stays bounded',
     async (hostile) => {
       const before = residentBytes(scene.service.pid)

@@ -154,16 +154,39 @@ static pid_t start_service(const struct file *file, const struct file *aside, in
         await_readable(userfault);
 }
 
+/* The next service is told what was put back, and the one after that is not. */
+static void check_put_back(const char *memory) {
+    close(service.listener);
+    unlink(service.path);
+    service.listener = xm_seqpacket_listen(service.path, 4);
+    CHECK(service.listener >= 0);
+    service_accept(&service);
+    service_welcome(&service);
+    service_receive(&service);
+    CHECK_EQUAL(service.message.header.code, XM_CODE_PUT_BACK);
+    const struct xm_row_range *row = (const void *)(service.message.bytes + XM_BYTES_PUT_BACK);
+    CHECK_EQUAL(service.length, XM_BYTES_PUT_BACK + 2 * XM_ROW_BYTES_RANGE);
+    CHECK_EQUAL(row[0].address, (uintptr_t)memory);
+    CHECK_EQUAL(row[0].length, PAGE);
+    CHECK_EQUAL(row[1].address, (uintptr_t)memory + 3 * PAGE);
+    CHECK_EQUAL(row[1].length, 2 * PAGE);
+    service_hang_up(&service);
+    service_accept(&service);
+    service_welcome(&service);
+    service_ask(&service, XM_CODE_REPORT, 0, 0, XM_BYTES_REPORT, XM_CODE_HOLDINGS);
+}
+
 static void pages_that_are_given_away_come_back_when_the_service_ends(void) {
     struct file file = make_file();
     struct file aside = make_file();
     char *memory = map(&file, 0, PAGES);
     int ends[2];
     char byte;
-    /* Page 3 is given away; page 5 has come back, and what is aside of it is old. */
+    /* Pages 0 and 3 are given away; page 4 just came back, and what is aside of it is old. */
+    put_byte(&aside, 0, 30);
     put_byte(&aside, 3, 33);
-    put_byte(&aside, 5, 55);
-    put_byte(&file, 5, 56);
+    put_byte(&aside, 4, 44);
+    put_byte(&file, 4, 45);
     int back[2];
     CHECK_EQUAL(pipe(ends), 0);
     CHECK_EQUAL(pipe(back), 0);
@@ -180,7 +203,9 @@ static void pages_that_are_given_away_come_back_when_the_service_ends(void) {
     CHECK_EQUAL(waitpid(child, NULL, 0), child);
     CHECK_EQUAL(joined(given), 33);
     CHECK_EQUAL(joined(untouched), 0);
-    CHECK_EQUAL(memory[5 * PAGE], 56);
+    CHECK_EQUAL(memory[0], 30);
+    CHECK_EQUAL(memory[4 * PAGE], 45);
+    check_put_back(memory);
     close(ends[0]);
     close(ends[1]);
     close(back[0]);

@@ -1,11 +1,11 @@
 /** Services and processes that are killed or stopped in the middle of load. */
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { startService } from '../support/service.js'
+import { type TestContext, test } from 'node:test'
+import { startService, type TestService } from '../support/service.js'
 import { stop } from '../support/stop.js'
 import { type Side, serveArgs, untilPartition } from '../xpc/pair.js'
 import { assertNothingLost, flushed, progress, startLoad, stopAll, untilRevoked, wordsAtHome } from './load.js'
-import { attach, load as loadText, page, share, startWorld, store, told, untilAlone } from './world.js'
+import { another, attach, listed, load as loadText, page, share, startWorld, store, told, untilAlone } from './world.js'
 
 test('a far service that is killed takes along what it had not sent, and nothing else', async (t) => {
   const load = await startLoad(t)
@@ -22,6 +22,12 @@ test('a far service that is killed takes along what it had not sent, and nothing
   await untilPartition(sides[0].actor, 'far', ({ state }) => state === 'inactive')
 })
 
+/** A service in the place of the home's that was killed. */
+async function startHomeAgain(t: TestContext, { service, address }: Side): Promise<TestService> {
+  const options = { name: 'home', id: 1, peers: { far: undefined, third: undefined } }
+  return startService(t, { ...service, args: serveArgs(options, address) })
+}
+
 test('a home service that is killed leaves the memory to its processes, and others lose it', async (t) => {
   const load = await startLoad(t)
   const { owner, local, third, far, farToo, sides, shared } = load
@@ -34,9 +40,7 @@ test('a home service that is killed leaves the memory to its processes, and othe
   await assertNothingLost([owner, local])
   for (const word of await wordsAtHome(load, third)) assert(kept <= word, `${kept} <= ${word}`)
 
-  const { service, address } = home
-  const options = { name: 'home', id: 1, peers: { far: undefined, third: undefined } }
-  await startService(t, { ...service, args: serveArgs(options, address) })
+  await startHomeAgain(t, home)
   await told(owner.actor, /^reconnected$/)
   await untilPartition(sides[1].actor, 'home', ({ state }) => state === 'active')
   const { attachment } = await attach(sides[1].actor, shared.segid)
@@ -130,7 +134,7 @@ test('what goes back when a far service is killed is named, page by page, and no
     'written 1',
     'before 15',
   ])
-  const named = await told(home.actor, /^rolledBack:/)
+  const named = await told(home.actor, /^rolledBack:/, 4)
   assert.deepEqual(
     named,
     [1, 7, 10, 13].map((index) => `rolledBack:${segid}:${index * page}:${page}`),
@@ -154,7 +158,7 @@ test('what was never sent goes back to what it was when it was given away', asyn
   assert.equal(await loadText(home.actor, memory, 5 * page, 5), '\0\0\0\0\0')
   assert.equal(await loadText(home.actor, memory, 3 * page, 5), 'stays')
   assert.deepEqual(
-    await told(home.actor, /^rolledBack:/),
+    await told(home.actor, /^rolledBack:/, 2),
     [1, 5].map((index) => `rolledBack:${segid}:${index * page}:${page}`),
   )
 })
@@ -169,3 +173,51 @@ test('a far service that ends in order sends home what was changed first', async
   assert.equal(await loadText(home.actor, memory, page, 9), 'from afar')
   assert.deepEqual(home.actor.events, [])
 })
+
+for (const { what, call, size } of [
+  { what: 'a region', call: 'allocate', size: 16 * page },
+  { what: 'memory that was moved', call: 'wasm', size: 1 },
+]) {
+  test(`what goes back when the home's service is killed is named by the next, page by page: ${what}`, async (t) => {
+    const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
+    const memory = await home.actor.call<number>(call, size)
+    const { segid } = await home.actor.call<{ segid: bigint }>('make', memory, { mode: 0o606 })
+    for (let index = 0; index < 16; index += 1) await store(home.actor, memory, index * page, `before ${index}`)
+    // Whose agent may put pages back before the owner's does.
+    const local = await another(t, home)
+    await attach(local, segid)
+    const { attachment } = await attach(far.actor, segid)
+    const write = (index: number) => store(far.actor, attachment, index * page, `written ${index}`)
+    for (const index of [1, 4, 7, 10, 13]) await write(index)
+    assert.equal(await loadText(home.actor, memory, 4 * page, 9), 'written 4')
+    await far.actor.call('prefetch', attachment, 7 * page, page)
+    await far.actor.call('flush', attachment)
+    await store(far.actor, attachment, 7 * page, 'then this')
+    await write(10)
+    await home.service.end('SIGKILL')
+    await told(far.actor, /^revoked:\d+:partition$/)
+
+    const at = (index: number) => loadText(home.actor, memory, index * page, 9)
+    assert.deepEqual(await Promise.all([1, 4, 7, 10, 13, 15].map(at)), [
+      'written 1',
+      'written 4',
+      'written 7',
+      'written 1',
+      'written 1',
+      'before 15',
+    ])
+    const next = await startHomeAgain(t, home)
+    const named = [1, 7, 10, 13].map((index) => `rolledBack:${segid}:${index * page}:${page}:of unknown age`)
+    assert.deepEqual(await told(home.actor, /^rolledBack:/, 4), named)
+    await told(local, /^reconnected$/)
+    await next.end('SIGKILL')
+    await startHomeAgain(t, home)
+    // The owner's agent, which is asked for the memory, has told by then what there is to tell.
+    await untilPartition(far.actor, 'home', ({ state }) => state === 'active')
+    await attach(far.actor, segid)
+    await listed(home.actor)
+    assert.deepEqual(await told(home.actor, /^rolledBack:/, 4), named, 'nothing is named twice')
+    await told(local, /^reconnected$/, 2)
+    assert.deepEqual(local.events, ['disconnected', 'reconnected', 'disconnected', 'reconnected'])
+  })
+}

@@ -112,10 +112,11 @@ export async function untilAlone(actor: Caller, segid: bigint): Promise<void> {
   })
 }
 
-/** Waits until an actor has told of something by itself; all of what it told that fits. */
-export async function told(actor: Actor, event: RegExp): Promise<string[]> {
-  await until(() => actor.events.some((one) => event.test(one)) || actor.child.exitCode !== null)
-  return actor.events.filter((one) => event.test(one))
+/** Waits until an actor has told of something by itself, so often at the least; all of what it told that fits. */
+export async function told(actor: Actor, event: RegExp, count = 1): Promise<string[]> {
+  const fitting = () => actor.events.filter((one) => event.test(one))
+  await until(() => fitting().length >= count || actor.child.exitCode !== null)
+  return fitting()
 }
 
 /** How many memfds a process has open. */

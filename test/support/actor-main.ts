@@ -149,7 +149,8 @@ const calls = {
     partition.on('disconnected', () => tell('disconnected'))
     partition.on('reconnected', () => tell('reconnected'))
     partition.on('rolledBack', (segid, ranges) => {
-      for (const { offset, length } of ranges) tell(`rolledBack:${segid}:${offset}:${length}`)
+      for (const { offset, length, ageMs } of ranges)
+        tell(`rolledBack:${segid}:${offset}:${length}${Number.isFinite(ageMs) ? '' : ':of unknown age'}`)
     })
   },
   allocate: (length: number) => keep(partition.allocate(length)),
