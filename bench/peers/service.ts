@@ -1,7 +1,8 @@
 /** A partition's service as `xpmem serve` runs it, in a process that can be asked how much it holds. */
 import type { PartitionsOptions } from '../../src/partitions/partitions.js'
 import { runtimePaths } from '../../src/runtime-directory.js'
-import { defaultPaging, Service } from '../../src/service/service.js'
+import { defaultPaging } from '../../src/service/far.js'
+import { Service } from '../../src/service/service.js'
 import { serveCalls } from '../support/calls.js'
 import { usedBytes } from '../support/used-bytes.js'
 
