@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { kernel } from '../../src/kernel/index.js'
+import { Descriptor } from '../../src/transport/descriptor.js'
+import { Stream } from '../../src/xpc/stream.js'
+import { until } from '../support/until.js'
+
+/** A stream, and the other end of its connection. */
+async function pair(t: TestContext): Promise<{ stream: Stream; other: Socket; drained: () => number }> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  const near = connect(port, '127.0.0.1')
+  const [[other]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as [[Socket], unknown]
+  let drained = 0
+  const stream = new Stream(near, {
+    room: () => ({ bytes: new Uint8Array(16), at: 0 }),
+    came: () => {},
+    drained: () => {
+      drained += 1
+    },
+    end: () => {},
+  })
+  t.after(() => {
+    stream.destroy()
+    other.destroy()
+    server.close()
+  })
+  return { stream, other, drained: () => drained }
+}
+
+/** A memfd of so many bytes, each the number of its page. */
+function numbered(pages: number): Descriptor {
+  const file = new Descriptor(kernel.createFile(pages * kernel.pageSize))
+  for (let page = 0; page < pages; page += 1) {
+    const bytes = new Uint8Array(kernel.pageSize).fill(page)
+    kernel.writeAt(file.number, page * kernel.pageSize, bytes, 0, bytes.length)
+  }
+  return file
+}
+
+const word = (text: string) => (into: Uint8Array, at: number) =>
+  new TextEncoder().encodeInto(text, into.subarray(at)).written
+
+function say(stream: Stream, text: string): void {
+  stream.say(text.length, word(text))
+}
+
+/** Reads so many bytes. */
+async function read(other: Socket, length: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let have = 0
+  other.on('data', (chunk: Buffer) => {
+    chunks.push(chunk)
+    have += chunk.length
+  })
+  other.resume()
+  await until(() => have >= length)
+  return Buffer.concat(chunks)
+}
+
+const isOpen = (descriptor: number) => {
+  try {
+    kernel.inspect(descriptor)
+    return true
+  } catch {
+    return false
+  }
+}
+
+test('parts of files come where they were said, however slowly the other end reads', async (t) => {
+  const { stream, other, drained } = await pair(t)
+  const pages = 4_096
+  const file = numbered(pages)
+  other.pause()
+  say(stream, 'first')
+  const whole = { file, offset: 0, length: pages * kernel.pageSize }
+  stream.sayFile(6, word('second'), whole)
+  say(stream, 'third')
+  stream.sayFile(6, word('fourth'), { file, offset: 3 * kernel.pageSize, length: kernel.pageSize })
+  stream.sayFile(5, word('fifth'), { file, offset: 5 * kernel.pageSize, length: 2 * kernel.pageSize })
+  say(stream, 'last')
+  file.release()
+  const length = 5 + 6 + whole.length + 5 + 6 + kernel.pageSize + 5 + 2 * kernel.pageSize + 4
+  assert.equal(stream.waiting, length)
+  // More than a connection takes before it is read.
+  await until(() => stream.waiting < length)
+  assert(stream.waiting > 0)
+  const came = await read(other, length)
+  const page = (number: number) => Buffer.alloc(kernel.pageSize, number)
+  const parts = [
+    Buffer.from('firstsecond'),
+    ...Array.from({ length: pages }, (_, number) => page(number & 0xff)),
+    Buffer.from('thirdfourth'),
+    page(3),
+    Buffer.from('fifth'),
+    page(5),
+    page(6),
+    Buffer.from('last'),
+  ]
+  assert.equal(Buffer.compare(came, Buffer.concat(parts)), 0)
+  await until(() => drained() === 1)
+  assert.equal(isOpen(file.number), false, 'nobody uses the file any more')
+})
+
+test('what a file has lost comes as zeros', async (t) => {
+  const { stream, other } = await pair(t)
+  const file = numbered(2)
+  stream.sayFile(5, word('short'), { file, offset: kernel.pageSize, length: 100 * kernel.pageSize })
+  say(stream, 'end')
+  const came = await read(other, 5 + 100 * kernel.pageSize + 3)
+  assert.equal(came.subarray(0, 5).toString(), 'short')
+  assert(came.subarray(5, 5 + kernel.pageSize).every((byte) => byte === 1))
+  assert(came.subarray(5 + kernel.pageSize, -3).every((byte) => byte === 0))
+  assert.equal(came.subarray(-3).toString(), 'end')
+  file.release()
+})
+
+test('a stream that is destroyed lets go of the files that it had still to send', async (t) => {
+  const { stream, other } = await pair(t)
+  const file = numbered(1)
+  other.pause()
+  for (let part = 0; part < 10; part += 1) {
+    stream.sayFile(1, word('x'), { file, offset: 0, length: kernel.pageSize })
+  }
+  file.release()
+  assert.equal(isOpen(file.number), true)
+  stream.destroy()
+  assert.equal(isOpen(file.number), false)
+})
