@@ -1,6 +1,7 @@
 #include "attached.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,6 +9,7 @@
 
 #include "../core/lock.h"
 #include "../core/memory.h"
+#include "../core/withheld.h"
 #include "address_space.h"
 #include "debug.h"
 #include "permits.h"
@@ -112,11 +114,45 @@ static int learn(const struct range *range) {
     return error;
 }
 
+/* What of a range is in files, and what the first part is that is withheld. */
+struct finding {
+    bool shared;
+    struct xm_row_extent withheld;
+};
+
+static uint32_t reason_of(const struct xm_row_extent *row) {
+    return row->flags >> XM_WITHHELD_SHIFT;
+}
+
+static void note_rows(const struct question *question, struct finding *finding) {
+    for (size_t i = 0; i < question->row_count; i++) {
+        const struct xm_row_extent *row = &question->rows[i];
+        finding->shared = finding->shared || row->descriptor != XM_HOLE;
+        if ((row->flags & XM_EXTENT_FLAG_WITHHELD) == 0)
+            continue;
+        if (finding->withheld.length == 0)
+            finding->withheld = *row;
+        xm_debug_report("attach", -EFAULT,
+                        "0x%" PRIx64 " bytes at offset 0x%" PRIx64 " are a hole: %s", row->length,
+                        row->offset, xm_withheld_text(reason_of(row)));
+    }
+}
+
+/* Where some can be shared, what is withheld is a hole. */
+static int judge(const struct finding *finding) {
+    const struct xm_row_extent *row = &finding->withheld;
+    if (finding->shared || row->length == 0)
+        return 0;
+    return xm_fail(-EFAULT, "0x%" PRIx64 " bytes at offset 0x%" PRIx64 ": %s", row->length,
+                   row->offset, xm_withheld_text(reason_of(row)));
+}
+
 /* Finds out where a range lies now. `extents` are to be cleared in any case. */
 static int look(const struct range *range, const struct xm_grant_facts *facts,
                 struct xm_extents *extents) {
     uint64_t end = range->offset + range->length;
     unsigned allowed = XM_EXTENTS_BUS | (facts->writable ? XM_EXTENTS_WRITABLE : 0);
+    struct finding finding = {0};
     for (uint64_t at = range->offset; at < end;) {
         struct question question;
         int error = ask(&question, range->apid, at, end, XM_ATTACH_FLAG_BUS);
@@ -124,6 +160,8 @@ static int look(const struct range *range, const struct xm_grant_facts *facts,
             return error;
         error = xm_extents_add(extents, facts->length, allowed, question.rows, question.row_count,
                                question.descriptors, question.count);
+        if (error == 0)
+            note_rows(&question, &finding);
         free(question.rows);
         uint64_t next = xm_extents_gap(extents, range->offset, end);
         if (error == -EPROTO || (error == 0 && next <= at))
@@ -132,7 +170,7 @@ static int look(const struct range *range, const struct xm_grant_facts *facts,
             return error;
         at = next;
     }
-    return 0;
+    return judge(&finding);
 }
 
 struct announcement {
