@@ -13,6 +13,7 @@
 #include "address_space.h"
 #include "debug.h"
 #include "permits.h"
+#include "registry.h"
 #include "session.h"
 #include "steps.h"
 
@@ -38,6 +39,8 @@ struct range {
     uint64_t offset;
     uint64_t length;
     uint64_t address;
+    /* Where it lies in this process, if this is its owner. */
+    struct xm_span source;
 };
 
 struct question {
@@ -204,6 +207,8 @@ static int map(const struct range *range, const struct xm_extents *extents, void
                                         .offset = range->offset,
                                         .length = range->length,
                                         .address = range->address,
+                                        .replaces = true,
+                                        .source = range->source,
                                         .owner = &owner,
                                         .style = XM_REVOKED_BUS,
                                         .keep_on_owner_exit =
@@ -218,7 +223,7 @@ static int map(const struct range *range, const struct xm_extents *extents, void
     if (error == 0)
         *attached = (void *)(uintptr_t)address;
     if (error == -EINVAL)
-        return xm_fail(error, "something is mapped at the address");
+        return xm_fail(error, "at the address is an attachment, or the memory itself");
     return error == -ENOENT ? xm_fail(error, "the segment is gone") : error;
 }
 
@@ -256,8 +261,23 @@ static int check(struct xpmem_addr addr, size_t size, uint64_t address, struct r
     uint64_t length = (size + page - 1) / page * page;
     if (address % page != 0 || (address != 0 && address > end - length))
         return xm_fail(-EINVAL, "the address is a multiple of the page size with room above it");
-    *range = (struct range){(uint64_t)addr.apid, (uint64_t)addr.offset, length, address};
+    *range = (struct range){.apid = (uint64_t)addr.apid,
+                            .offset = (uint64_t)addr.offset,
+                            .length = length,
+                            .address = address};
     return 0;
+}
+
+/* The memory of a range of a segment, if this process made that. */
+static struct xm_span source_of(uint64_t segid, const struct range *range) {
+    xm_session_lock();
+    const struct xm_own_segment *own =
+        (const struct xm_own_segment *)xm_registry_after(&xm_own_segments, segid - 1);
+    struct xm_span source = {0, 0};
+    if (own != NULL && own->entry.id == segid)
+        source = (struct xm_span){own->address + range->offset, range->length};
+    xm_session_unlock();
+    return source;
 }
 
 int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attached) {
@@ -271,6 +291,7 @@ int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attach
     if (range.length > facts.length || range.offset > facts.length - range.length)
         return xm_fail(-EINVAL, "the range ends after the segment's %llu bytes",
                        (unsigned long long)facts.length);
+    range.source = source_of(facts.segid, &range);
     return facts.stable ? attach_stable(&range, attached)
                         : attach_changing(&range, &facts, attached);
 }
