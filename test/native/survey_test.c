@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "../../native/core/agent_parts.h"
 #include "../../native/core/userfault.h"
 #include "../../native/core/withheld.h"
 #include "moving.h"
@@ -79,6 +80,15 @@ static void text_is_withheld_between_other_memory(void) {
     check_withheld(&rows[1], memory, XM_WITHHELD_TEXT);
     CHECK_EQUAL(rows[2].offset, 3 * PAGE);
     CHECK_EQUAL(shared_bytes(memory, 5 * PAGE), 4 * PAGE);
+    end();
+}
+
+static void the_memory_of_threads_of_xpmem_is_withheld(void) {
+    begin();
+    const char *stack = agent->arena->stack;
+    offer(agent, &listener, stack, 4 * PAGE);
+    share_fails(stack, 4 * PAGE);
+    check_withheld(share_holes(stack, 4 * PAGE, 1), stack, XM_WITHHELD_OWN);
     end();
 }
 
@@ -208,6 +218,7 @@ static void what_came_in_the_place_of_a_file_is_not_opened(void) {
 int main(void) {
     start_watchdog();
     RUN(text_is_withheld_between_other_memory);
+    RUN(the_memory_of_threads_of_xpmem_is_withheld);
     RUN(a_mark_tells_one_mapping_from_another);
     RUN(a_private_mapping_past_the_end_of_its_file_is_withheld);
     RUN(what_is_moved_for_a_small_offer_does_not_reach_beyond_it);
