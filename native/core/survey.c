@@ -266,11 +266,19 @@ static uint64_t find_stack(struct xm_survey *survey, uint64_t address) {
     return xm_stack_low(survey->maps, sizeof survey->maps);
 }
 
+/* What else is on the last page of some memory goes with it. */
+static void take_whole_pages(struct xm_span *span) {
+    uint64_t page = xm_page_size();
+    span->length = (span->length + page - 1) / page * page;
+}
+
 int xm_survey(struct xm_survey *survey, uint64_t address, uint64_t end, struct xm_bounds bounds,
               enum xm_survey_mode mode) {
     struct xm_maps maps;
     survey->piece_count = 0;
     survey->end = address;
+    for (size_t i = 0; i < XM_SURVEY_OWN; i++)
+        take_whole_pages(&survey->own[i]);
     survey->stack_low =
         mode != XM_SURVEY_OURS && xm_stack_near(end) ? find_stack(survey, address) : 0;
     int error = xm_maps_open(&maps, survey->maps, sizeof survey->maps);

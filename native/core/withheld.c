@@ -1,11 +1,13 @@
 #include "withheld.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "memory.h"
 #include "protocol.h"
 
-/* Marks leave room below 2^53, up to which JavaScript counts, for any offset in a mapping. */
+/* A mark is less than twice that: below 2^53, up to which JavaScript counts, is room for an offset
+ * from it. */
 #define MARK_BITS 51
 
 const char *xm_withheld_text(uint32_t reason) {
@@ -36,12 +38,10 @@ static uint64_t mix(uint64_t hash, uint64_t value) {
 }
 
 uint64_t xm_withheld_mark(const struct xm_vma *vma, uint64_t address) {
-    uint64_t hash = mix(vma->start, vma->end);
-    hash = mix(hash, (uint64_t)vma->protection << 1 | (vma->shared ? 1 : 0));
-    hash = mix(hash, vma->device);
-    hash = mix(hash, vma->inode);
-    /* Of memory with no file under it kernels do not agree what the offset is. */
-    hash = mix(hash, vma->inode == 0 ? 0 : vma->file_offset);
-    uint64_t page = xm_page_size();
-    return (hash >> (64 - MARK_BITS)) / page * page + (address - vma->start);
+    uint64_t offset = address - vma->start;
+    bool file = vma->inode != 0;
+    uint64_t hash = mix((uint64_t)vma->protection << 1 | (vma->shared ? 1 : 0), vma->device);
+    hash = mix(mix(hash, vma->inode), file ? 0 : vma->start);
+    uint64_t position = (file ? vma->file_offset + offset : offset) % (UINT64_C(1) << MARK_BITS);
+    return (hash >> (64 - MARK_BITS)) / xm_page_size() * xm_page_size() + position;
 }

@@ -89,6 +89,12 @@ static void the_memory_of_threads_of_xpmem_is_withheld(void) {
     offer(agent, &listener, stack, 4 * PAGE);
     share_fails(stack, 4 * PAGE);
     check_withheld(share_holes(stack, 4 * PAGE, 1), stack, XM_WITHHELD_OWN);
+    /* Of its last page there is only a part. */
+    uintptr_t arena_end = (uintptr_t)(agent->arena + 1);
+    const char *last = (const char *)(arena_end & ~(PAGE - 1));
+    CHECK(arena_end % PAGE != 0);
+    offer(agent, &listener, last, PAGE);
+    check_withheld(share_holes(last, PAGE, 1), last, XM_WITHHELD_OWN);
     end();
 }
 
@@ -100,10 +106,10 @@ static void a_mark_tells_one_mapping_from_another(void) {
                          .inode = 2,
                          .file_offset = PAGE};
     uint64_t mark = xm_withheld_mark(&vma, 8 * PAGE);
-    CHECK(mark % PAGE == 0 && mark < UINT64_C(1) << 51);
+    CHECK(mark % PAGE == 0 && mark < UINT64_C(1) << 52);
     CHECK_EQUAL(xm_withheld_mark(&vma, 10 * PAGE), mark + 2 * PAGE);
     struct xm_vma others[] = {vma, vma, vma, vma, vma, vma};
-    others[0].end += PAGE;
+    others[0].start -= PAGE;
     others[1].protection |= PROT_WRITE;
     others[2].device = 2;
     others[3].inode = 3;
@@ -111,9 +117,18 @@ static void a_mark_tells_one_mapping_from_another(void) {
     others[5].shared = true;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         CHECK(xm_withheld_mark(&others[i], 8 * PAGE) != mark);
-    others[0] = vma;
-    others[0].start -= PAGE;
-    CHECK(xm_withheld_mark(&others[0], 8 * PAGE) != mark);
+    /* A part of it was cut off. */
+    struct xm_vma rest = vma;
+    rest.start += 2 * PAGE;
+    rest.file_offset += 2 * PAGE;
+    rest.end -= PAGE;
+    CHECK_EQUAL(xm_withheld_mark(&rest, 10 * PAGE), mark + 2 * PAGE);
+    struct xm_vma stack = {.start = 8 * PAGE, .end = 16 * PAGE, .protection = PROT_READ};
+    mark = xm_withheld_mark(&stack, 8 * PAGE);
+    stack.end -= 7 * PAGE;
+    CHECK_EQUAL(xm_withheld_mark(&stack, 8 * PAGE), mark);
+    stack.start -= PAGE;
+    CHECK(xm_withheld_mark(&stack, 8 * PAGE) != mark);
 }
 
 /* As far as there are pages it is moved, a chunk at a time. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { attach, type Case, code, type Face, type Got, type Made, on, type Process, read, write } from '../face.js'
 import { attachMemory, wholePair } from './whole.js'
 
@@ -15,6 +16,36 @@ async function attachWindows({ consumer, permit }: Scene, ...addresses: number[]
   const base = Math.floor(Math.min(...addresses) / windowBytes) * windowBytes
   const length = Math.ceil((Math.max(...addresses) + 1 - base) / windowBytes) * windowBytes
   return { attachment: await attach(consumer, permit, { offset: base, length }), base }
+}
+
+/** Where the windows begin that have some mapping of a process in them. */
+function windowsOf(pid: number): number[] {
+  const starts = new Set<number>()
+  for (const line of readFileSync(`/proc/${pid}/maps`, 'latin1').trim().split('\n')) {
+    const [start = 0, end = 0] = (line.split(' ')[0] ?? '').split('-').map((hex) => Number.parseInt(hex, 16))
+    for (
+      let at = Math.floor(start / windowBytes) * windowBytes;
+      at < Math.min(end, 2 ** 47 - windowBytes);
+      at += windowBytes
+    )
+      starts.add(at)
+  }
+  return [...starts]
+}
+
+/** Attaches each of these windows and lets go of it; those that have nothing to share. */
+async function attachEach({ consumer, permit }: Scene, windows: readonly number[]): Promise<number[]> {
+  const refused: number[] = []
+  for (const offset of windows) {
+    try {
+      const attachment = await attach(consumer, permit, { offset, length: windowBytes })
+      await consumer.call('detach', attachment)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EFAULT') throw error
+      refused.push(offset)
+    }
+  }
+  return refused
 }
 
 /** An owner with five pages, of which the third is an attachment of another's memory. */
@@ -77,6 +108,35 @@ export const windowCases: Case[] = [
       assert.equal(await read(consumer, attachment, at - base, 7), 'stopped')
       await assert.rejects(read(consumer, attachment, text - base, 1), code('SIGBUS'))
       owner.signal('SIGCONT')
+    },
+  },
+  {
+    row,
+    name: 'all windows of a program can be attached, also while it is stopped, and it goes on: libraries, stacks and heap',
+    on: on.c,
+    notUnder: {
+      address: "the sanitizer's own memory takes most of the address space",
+      thread: "the sanitizer's own memory takes most of the address space",
+    },
+    async run(face) {
+      const scene = await wholePair(face)
+      const { owner, consumer } = scene
+      await owner.call('memory', 'thread stack', 0)
+      const windows = windowsOf(owner.pid)
+      const refused = await attachEach(scene, windows)
+      assert.ok(refused.length < windows.length)
+      const buffer = await owner.call<number>('memory', 'malloc', 300_000)
+      await owner.call('fill', buffer, 0, 300_000, 8)
+      const { attachment, at } = await attachMemory(face, scene, buffer, 300_000)
+      assert.equal(await consumer.call('compare', attachment, at, 300_000, 8), -1)
+      await (await face.fork(owner)).end()
+      assert.equal(await owner.call('compare', buffer, 0, 300_000, 8), -1)
+      const there = windowsOf(owner.pid)
+      await attachEach(scene, there)
+      owner.signal('SIGSTOP')
+      assert.deepEqual(await attachEach(scene, there), refused)
+      owner.signal('SIGCONT')
+      assert.equal(await owner.call('compare', buffer, 0, 300_000, 8), -1)
     },
   },
   {
