@@ -59,7 +59,6 @@ async function neighbours(face: Face) {
   const { segid } = await other.call<Made>('make', foreign)
   const permit = await owner.call<Got>('get', segid, 'readwrite')
   const memory = await owner.call<number>('memory', 'anonymous', 5 * page)
-  await owner.call('munmap', memory, 2 * page, page)
   const address = BigInt((await addressOf(owner, memory)) + 2 * page)
   const attachment = await attach(owner, permit, { length: page, address })
   return { scene, memory, attachment, page }
