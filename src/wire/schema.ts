@@ -76,7 +76,7 @@ export const attachFlag = {
 
 /** Bits of `share.flags`. */
 export const shareFlag = {
-  /** Where nothing can be read the answer has a hole; without it that is EFAULT. */
+  /** Where nothing can be read or shared the answer has a hole; without it that is EFAULT. */
   holes: 1,
   /** Goes on where the answer before ended: what is moved belongs together with what was moved then. */
   more: 2,
