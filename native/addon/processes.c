@@ -4,6 +4,7 @@
 #include "../core/futex.h"
 #include "../core/maps.h"
 #include "../core/process.h"
+#include "../core/withheld.h"
 #include "values.h"
 
 static napi_value js_pidfd_open(napi_env env, napi_callback_info info) {
@@ -45,7 +46,8 @@ static napi_value mapping(napi_env env, const struct xm_vma *vma) {
                 xm_set_bool(env, result, "readable", (vma->protection & PROT_READ) != 0) &&
                 xm_set_bool(env, result, "shared", vma->shared) &&
                 xm_set_string(env, result, "identity", identity) &&
-                xm_set_number(env, result, "fileOffset", (double)vma->file_offset);
+                xm_set_number(env, result, "fileOffset", (double)vma->file_offset) &&
+                xm_set_number(env, result, "mark", (double)xm_withheld_mark(vma, vma->start));
     return made ? result : NULL;
 }
 

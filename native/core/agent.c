@@ -197,6 +197,16 @@ size_t xm_agents_offered(uint64_t address, uint64_t length) {
     return count;
 }
 
+bool xm_agents_need(uint64_t address, uint64_t length) {
+    bool need = false;
+    for (struct xm_link *link = agents.next; link != &agents; link = link->next) {
+        const struct xm_arena *arena = XM_MEMBER(link, struct xm_agent, link)->arena;
+        struct xm_span memory = {(uintptr_t)arena, sizeof *arena};
+        need = need || xm_spans_meet(&memory, address, length);
+    }
+    return need;
+}
+
 void xm_agent_nudge(struct xm_agent *agent) {
     ring(agent->errands);
 }

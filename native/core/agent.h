@@ -68,6 +68,9 @@ void xm_agent_withdraw(struct xm_agent *agent, const struct xm_listener *listene
 /* How many offers of all agents have some of a range. */
 size_t xm_agents_offered(uint64_t address, uint64_t length);
 
+/* Whether a range has memory of agents' threads. The state lock is held. */
+bool xm_agents_need(uint64_t address, uint64_t length);
+
 /* In a forked child, with the state lock held: there is no such thread, and no connection of it. */
 void xm_agents_forget(void);
 

@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "memory.h"
 #include "pager.h"
+#include "place.h"
 #include "still_mapped.h"
 #include "strays.h"
 
@@ -172,14 +173,44 @@ static void wake_waiting(const struct xm_attachment *attachment) {
     xm_pager_wake(attachment->agent, attachment->span.address, attachment->span.length);
 }
 
+/* How an address that is given is used. */
+enum placing {
+    /* Nothing may be mapped there. -EEXIST if something is. */
+    PLACE_FREE,
+    /* What is mapped there is replaced. The conversion lock is held. */
+    PLACE_OVER,
+};
+
+static int refuse_part(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
+                       void *context) {
+    const struct xm_span *range = context;
+    (void)attachment;
+    return xm_spans_meet(range, address, length) ? -EINVAL : 0;
+}
+
+int xm_attachments_refuse(uint64_t address, uint64_t length) {
+    struct xm_span range = {address, length};
+    uint64_t end = address + length;
+    const struct xm_span *span;
+    int error = xm_strays_touch(address, length) ? -EINVAL : 0;
+    for (uint64_t next = address;
+         error == 0 && next < end &&
+         (span = xm_span_overlap(&index_by_address, next, end - next)) != NULL;
+         next = span->address + span->length)
+        error =
+            each_part((const struct xm_attachment *)span, XM_UNREADABLE_FAILS, refuse_part, &range);
+    return error;
+}
+
 /* Maps what a plan says and notes it. 0 or a negative errno. */
 static int carry_out(const struct xm_attach_request *request, const struct xm_plan *plan,
-                     struct xm_grant *grant, struct xm_attachment **attachment) {
+                     enum placing placing, struct xm_grant *grant,
+                     struct xm_attachment **attachment) {
     struct xm_attachment *made = make_record(request, plan);
     if (made == NULL)
         return -ENOMEM;
     void *base = at(request->address);
-    int error = xm_map_range(plan, &base);
+    int error = placing == PLACE_OVER ? xm_place_over(request, plan) : xm_map_range(plan, &base);
     if (error != 0) {
         free(made);
         return error;
@@ -202,7 +233,8 @@ static int carry_out(const struct xm_attach_request *request, const struct xm_pl
     return 0;
 }
 
-static int attach(const struct xm_attach_request *request, struct xm_attachment **attachment) {
+static int attach(const struct xm_attach_request *request, enum placing placing,
+                  struct xm_attachment **attachment) {
     struct xm_grant *grant = xm_grants_find(request->agent, request->apid);
     if (grant == NULL || grant->revoked)
         return -ENOENT;
@@ -221,7 +253,7 @@ static int attach(const struct xm_attach_request *request, struct xm_attachment 
     error = holes ? xm_none_open(&none) : 0;
     if (error != 0)
         return error;
-    error = carry_out(request, &plan, grant, attachment);
+    error = carry_out(request, &plan, placing, grant, attachment);
     if (holes)
         xm_none_close(&none);
     return error;
@@ -235,19 +267,33 @@ static bool request_valid(const struct xm_attach_request *request) {
 
 int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment) {
     xm_lock();
-    int error = request_valid(request) ? attach(request, attachment) : -EINVAL;
+    int error = request_valid(request) ? attach(request, PLACE_FREE, attachment) : -EINVAL;
+    xm_unlock();
+    return error == -EEXIST ? -EINVAL : error;
+}
+
+static int owner_attach(const struct xm_attach_request *request, enum placing placing,
+                        uint64_t *address) {
+    struct xm_attachment *attachment;
+    xm_lock();
+    int error = request_valid(request) ? attach(request, placing, &attachment) : -EINVAL;
+    /* Under the lock, since another thread may end it at once. */
+    if (error == 0)
+        *address = attachment->span.address;
     xm_unlock();
     return error;
 }
 
 int xm_owner_attach(const struct xm_attach_request *request, uint64_t *address) {
-    struct xm_attachment *attachment;
-    xm_lock();
-    int error = request_valid(request) ? attach(request, &attachment) : -EINVAL;
-    /* Under the lock, since another thread may end it at once. */
-    if (error == 0)
-        *address = attachment->span.address;
-    xm_unlock();
+    int error = owner_attach(request, PLACE_FREE, address);
+    if (error != -EEXIST)
+        return error;
+    if (!request->replaces)
+        return -EINVAL;
+    /* What is there may be just being moved. */
+    xm_lock_conversion();
+    error = owner_attach(request, PLACE_OVER, address);
+    xm_unlock_conversion();
     return error;
 }
 
@@ -330,58 +376,6 @@ void xm_attachment_unmap(struct xm_attachment *attachment) {
 
 void xm_attachment_free(struct xm_attachment *attachment) {
     free(attachment);
-}
-
-int xm_attachment_cover(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
-                        void *context) {
-    const struct xm_none *none = context;
-    /* Of what the program moved, it may lie anywhere. */
-    off_t offset = address < attachment->origin ? 0 : (off_t)(address - attachment->origin);
-    int flags = none == NULL ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
-    void *mapped = mmap(at(address), length, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
-                        none == NULL ? -1 : none->descriptor, none == NULL ? 0 : offset);
-    if (mapped != MAP_FAILED && madvise(mapped, length, MADV_DONTFORK) == 0)
-        return 0;
-    int error = -errno;
-    /* Still no access, if there is no memory for a new mapping. */
-    return mprotect(at(address), length, PROT_NONE) == 0 ? 0 : error;
-}
-
-/* Covers what is mapped of an attachment. 0 or a negative errno. */
-static int cover_all(struct xm_attachment *attachment) {
-    struct xm_none none;
-    if (attachment->style == XM_REVOKED_ZERO)
-        return each_part(attachment, XM_UNREADABLE_ALL, xm_attachment_cover, NULL);
-    /* Without a descriptor the mappings fail, and only the access is taken away. */
-    if (xm_none_open(&none) != 0) {
-        none.descriptor = -1;
-        return each_part(attachment, XM_UNREADABLE_ALL, xm_attachment_cover, &none);
-    }
-    int error = each_part(attachment, XM_UNREADABLE_ALL, xm_attachment_cover, &none);
-    attachment->piece_count = 1;
-    attachment->pieces[0] =
-        (struct xm_mapped_piece){.offset = attachment->span.address - attachment->origin,
-                                 .length = attachment->span.length,
-                                 .device = none.device,
-                                 .inode = none.inode,
-                                 .file_offset = attachment->span.address - attachment->origin};
-    xm_none_close(&none);
-    return error;
-}
-
-int xm_attachment_replace(struct xm_attachment *attachment, uint32_t reason) {
-    int error = cover_all(attachment);
-    wake_waiting(attachment);
-    if (error != 0)
-        return error;
-    xm_link_remove(&attachment->in_grant);
-    attachment->grant = NULL;
-    attachment->reason = reason;
-    if (reason != 0) {
-        xm_link_append(&attachment->owner->notes, &attachment->in_notes);
-        attachment->owner->notify(attachment->owner);
-    }
-    return 0;
 }
 
 int xm_attachment_revoke(struct xm_attachment *attachment, uint32_t reason) {

@@ -140,20 +140,30 @@ int xm_file_create(uint64_t size, enum xm_file_kind kind, struct xm_file **file)
     return 0;
 }
 
-/* A descriptor of the mapped file, by a path that may name another by now; or a negative errno. */
+/* Opens again what a descriptor is of: for writing where that may be, else for reading. */
+static int open_again(int found) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", found);
+    int descriptor = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0)
+        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+/*
+ * A descriptor of the mapped file, by a path that may name another by now. That is looked at before
+ * it is opened, since to open a device or a pipe may do something.
+ */
 static int open_mapped(const struct xm_vma *vma, const char *path) {
     struct stat status;
-    int descriptor = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (descriptor < 0)
-        descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (descriptor < 0)
+    int found = open(path, O_PATH | O_CLOEXEC);
+    if (found < 0)
         return -errno;
-    bool same = fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) &&
+    bool same = fstat(found, &status) == 0 && S_ISREG(status.st_mode) &&
                 status.st_ino == vma->inode && status.st_dev == vma->device;
-    if (same)
-        return descriptor;
-    close(descriptor);
-    return -ENOENT;
+    int descriptor = same ? open_again(found) : -ENOENT;
+    close(found);
+    return descriptor;
 }
 
 int xm_file_open_foreign(const struct xm_vma *vma, struct xm_file **file) {

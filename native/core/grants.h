@@ -39,6 +39,11 @@ int xm_attachment_parts(const struct xm_attachment *attachment, xm_part_function
  */
 int xm_attachment_cover(const struct xm_attachment *attachment, uint64_t address, uint64_t length,
                         void *none);
+/*
+ * 0; -EINVAL if attachments' memory is mapped in a range; or another negative errno if that cannot
+ * be told.
+ */
+int xm_attachments_refuse(uint64_t address, uint64_t length);
 /* Drops all attachments without touching memory. */
 void xm_attachments_forget(void);
 

@@ -41,21 +41,34 @@ static void *map_extent(const struct xm_plan *plan, const struct xm_extent *exte
                 (off_t)offset);
 }
 
-/* Maps the pieces of a range over what is reserved at `base`. 0, -ENODATA, or a negative errno. */
-static int map_pieces(const struct xm_plan *plan, char *base) {
+/* Does something with a part of an extent, `done` bytes from the range's start. 0 or a negative
+ * errno. */
+typedef int (*piece_function)(const struct xm_plan *plan, const struct xm_extent *extent,
+                              uint64_t done, uint64_t length, void *context);
+
+/* Calls it for the pieces of the range in turn. The first error, which ends it; -ENODATA; or 0. */
+static int each_piece(const struct xm_plan *plan, piece_function function, void *context) {
     const struct xm_extent *extent = xm_extents_find(plan->extents, plan->offset);
     const struct xm_extent *end = plan->extents->items + plan->extents->count;
     for (uint64_t done = 0; done < plan->length; extent++) {
         if (extent == NULL || extent == end || extent->offset > plan->offset + done)
             return -ENODATA;
-        uint64_t skip = plan->offset + done - extent->offset;
-        uint64_t piece = extent->length - skip;
+        uint64_t piece = extent->length - (plan->offset + done - extent->offset);
         piece = piece < plan->length - done ? piece : plan->length - done;
-        if (map_extent(plan, extent, skip, piece, base + done, MAP_FIXED) == MAP_FAILED)
-            return -errno;
+        int error = function(plan, extent, done, piece, context);
+        if (error != 0)
+            return error;
         done += piece;
     }
     return 0;
+}
+
+/* Maps a piece over what is reserved at `base`. */
+static int map_piece(const struct xm_plan *plan, const struct xm_extent *extent, uint64_t done,
+                     uint64_t length, void *base) {
+    void *mapped = map_extent(plan, extent, plan->offset + done - extent->offset, length,
+                              (char *)base + done, MAP_FIXED);
+    return mapped == MAP_FAILED ? -errno : 0;
 }
 
 int xm_map_range(const struct xm_plan *plan, void **base) {
@@ -70,17 +83,70 @@ int xm_map_range(const struct xm_plan *plan, void **base) {
                           : mmap(wanted, plan->length, PROT_NONE,
                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | exactly, -1, 0);
     if (mapped == MAP_FAILED)
-        return errno == EEXIST ? -EINVAL : -errno;
+        return -errno;
     /* Kernels before 4.17 take the address for a hint. */
-    int error = wanted != NULL && mapped != wanted ? -EINVAL : 0;
+    int error = wanted != NULL && mapped != wanted ? -EEXIST : 0;
     if (error == 0 && !single)
-        error = map_pieces(plan, mapped);
+        error = each_piece(plan, map_piece, mapped);
     /* The child of a fork has none of it, as with the kernel driver. */
     if (error == 0 && madvise(mapped, plan->length, MADV_DONTFORK) != 0)
         error = -errno;
     if (error != 0)
         munmap(mapped, plan->length);
     *base = mapped;
+    return error;
+}
+
+struct moving {
+    char *from;
+    char *to;
+    uint64_t moved;
+};
+
+/* The kernel moves one mapping at a time. */
+static int move_piece(const struct xm_plan *plan, const struct xm_extent *extent, uint64_t done,
+                      uint64_t length, void *context) {
+    struct moving *moving = context;
+    (void)plan;
+    (void)extent;
+    if (mremap(moving->from + done, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
+               moving->to + done) == MAP_FAILED)
+        return -errno;
+    moving->moved = done + length;
+    return 0;
+}
+
+/*
+ * Address space of a length that has nothing of a range of that length, of which parts may be free;
+ * or MAP_FAILED.
+ */
+static char *reserve_beside(const char *range, uint64_t length) {
+    char *room = length > SIZE_MAX / 3 ? MAP_FAILED
+                                       : mmap(NULL, 3 * length, PROT_NONE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    /* One of its outer thirds is free of the range. */
+    bool meets = range < room + length && room < range + length;
+    munmap(meets ? room : room + length, 2 * length);
+    return meets ? room + 2 * length : room;
+}
+
+int xm_map_range_over(const struct xm_plan *plan, void *base) {
+    char *made = reserve_beside(base, plan->length);
+    if (made == MAP_FAILED)
+        return -ENOMEM;
+    struct moving moving = {.from = made, .to = base};
+    int error = each_piece(plan, map_piece, made);
+    if (error == 0 && madvise(made, plan->length, MADV_DONTFORK) != 0)
+        error = -errno;
+    if (error == 0)
+        error = each_piece(plan, move_piece, &moving);
+    if (error == 0)
+        return 0;
+    munmap(made + moving.moved, plan->length - moving.moved);
+    if (moving.moved != 0)
+        munmap(base, moving.moved);
     return error;
 }
 

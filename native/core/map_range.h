@@ -36,9 +36,15 @@ bool xm_plan_has_holes(const struct xm_plan *plan);
 
 /*
  * Maps it. `*base` is the address wanted, or NULL; it gets the one given. 0; -ENODATA: extents are
- * missing; -EINVAL: the address is taken; or another negative errno.
+ * missing; -EEXIST: something is mapped there; or another negative errno.
  */
 int xm_map_range(const struct xm_plan *plan, void **base);
+/*
+ * Maps it over whatever is mapped at an address. It is put together elsewhere, so that if it fails
+ * the old mappings are as they were; unless the kernel, after it has replaced some, has no memory
+ * to replace the others: then nothing is mapped where it had. 0 or a negative errno.
+ */
+int xm_map_range_over(const struct xm_plan *plan, void *base);
 
 /* How many pieces the range is mapped in. */
 size_t xm_plan_count(const struct xm_plan *plan);

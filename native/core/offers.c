@@ -1,6 +1,7 @@
 #include "offers.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "lock.h"
@@ -72,11 +73,11 @@ void xm_offers_withdraw(struct xm_offers *offers, const void *holder) {
 struct xm_offer *xm_offer_begin(struct xm_offers *offers, uint64_t address, uint64_t length) {
     struct xm_offer *found = NULL;
     xm_lock();
-    for (struct xm_link *link = offers->list.next; found == NULL && link != &offers->list;
-         link = link->next) {
+    for (struct xm_link *link = offers->list.next; link != &offers->list; link = link->next) {
         struct xm_offer *offer = XM_MEMBER(link, struct xm_offer, link);
-        if (address >= offer->address && length <= offer->length &&
-            address - offer->address <= offer->length - length)
+        bool holds = address >= offer->address && length <= offer->length &&
+                     address - offer->address <= offer->length - length;
+        if (holds && (found == NULL || offer->length < found->length))
             found = offer;
     }
     if (found != NULL)

@@ -50,7 +50,11 @@ void xm_offer_withdraw(struct xm_offers *offers, const void *holder, uint32_t id
 void xm_offers_withdraw(struct xm_offers *offers, const void *holder);
 /* How many offers have some of a range. The state lock is held. */
 size_t xm_offers_touching(const struct xm_offers *offers, uint64_t address, uint64_t length);
-/* The agent begins to work on a range: an offer that holds all of it, or NULL. It is busy then. */
+/*
+ * The agent begins to work on a range: the smallest offer that holds all of it, or NULL. What is
+ * moved together does not reach beyond that, so that who may attach it is given no more. It is busy
+ * then.
+ */
 struct xm_offer *xm_offer_begin(struct xm_offers *offers, uint64_t address, uint64_t length);
 void xm_offer_end(struct xm_offer *offer);
 /* Ends the growth of all offers, so that they hold no memfd. */

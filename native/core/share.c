@@ -130,14 +130,17 @@ static int join(struct xm_share *share, const struct xm_piece *piece) {
 }
 
 static void add_row(struct xm_share *share, const struct xm_piece *piece, uint64_t address) {
-    uint32_t number = 0;
-    if (piece->kind == XM_PIECE_HOLE)
-        number = XM_HOLE;
-    else
-        while (share->survey.files[number] != piece->file)
-            number++;
-    struct xm_row_extent row = {piece->address - address, piece->length,
-                                number == XM_HOLE ? 0 : piece->file_offset, number, 0};
+    bool withheld = piece->kind == XM_PIECE_WITHHELD;
+    bool hole = withheld || piece->kind == XM_PIECE_HOLE;
+    uint32_t number = hole ? XM_HOLE : 0;
+    while (!hole && share->survey.files[number] != piece->file)
+        number++;
+    struct xm_row_extent row = {
+        .offset = piece->address - address,
+        .length = piece->length,
+        .file_offset = withheld ? piece->mark : (hole ? 0 : piece->file_offset),
+        .descriptor = number,
+        .flags = withheld ? XM_EXTENT_FLAG_WITHHELD | piece->reason << XM_WITHHELD_SHIFT : 0};
     share->rows[share->row_count++] = row;
 }
 
@@ -165,6 +168,28 @@ static int start_keeper(struct xm_share *share, uint64_t address, uint64_t end) 
                                        "the thread that sees to forks cannot be started");
 }
 
+/*
+ * What to do about a piece that could not be moved: 0, it is withheld; or an error, -EAGAIN to look
+ * again at what of it was moved. Huge pages can only be mapped over whole, and of a file that is
+ * shorter than its mapping there is nothing to be read.
+ */
+static int give_up(struct xm_share *share, struct xm_piece *piece,
+                   const struct xm_share_request *request, int error) {
+    if (error != -EFAULT || piece->kind != XM_PIECE_FILE || !request->holes)
+        return error;
+    for (size_t i = 0; i < share->stuck_count; i++) {
+        if (share->stuck[i] != piece->address)
+            continue;
+        piece->kind = XM_PIECE_WITHHELD;
+        piece->reason = XM_WITHHELD_IMMOVABLE;
+        return 0;
+    }
+    if (share->stuck_count == XM_SURVEY_FILES)
+        return error;
+    share->stuck[share->stuck_count++] = piece->address;
+    return -EAGAIN;
+}
+
 /* The pieces in turn, until one was cut. */
 static int share_pieces(struct xm_share *share, struct xm_offer *offer,
                         const struct xm_share_request *request) {
@@ -172,18 +197,18 @@ static int share_pieces(struct xm_share *share, struct xm_offer *offer,
     for (size_t i = 0; i < share->survey.piece_count; i++) {
         struct xm_piece *piece = &share->survey.pieces[i];
         uint64_t whole = piece->length;
+        int error = 0;
         if (xm_piece_moves(piece)) {
             if (moved != 0 && moved >= request->most)
                 return 0;
-            int error = move_piece(share, offer, piece, request, &moved);
+            error = move_piece(share, offer, piece, request, &moved);
             if (error != 0)
-                return error;
+                error = give_up(share, piece, request, error);
+        } else if (piece->kind == XM_PIECE_PARTED) {
+            error = join(share, piece);
         }
-        if (piece->kind == XM_PIECE_PARTED) {
-            int error = join(share, piece);
-            if (error != 0)
-                return error;
-        }
+        if (error != 0)
+            return error;
         add_row(share, piece, request->address);
         if (piece->length < whole)
             return 0;
@@ -207,6 +232,7 @@ static int share_as_it_is(struct xm_share *share, struct xm_offer *offer,
 int xm_share(struct xm_share *share, struct xm_offer *offer,
              const struct xm_share_request *request) {
     int error = -EAGAIN;
+    share->stuck_count = 0;
     xm_lock_conversion();
     for (int tries = 0; error == -EAGAIN && tries < MOST_TRIES; tries++) {
         xm_share_end(share);

@@ -21,6 +21,10 @@ struct xm_share {
     struct xm_row_extent rows[XM_SURVEY_PIECES];
     size_t row_count;
 
+    /* Where private mappings of files begin that could not be moved, nothing of them. */
+    uint64_t stuck[XM_SURVEY_FILES];
+    size_t stuck_count;
+
     struct xm_survey survey;
     struct xm_merge_space merging;
 };
@@ -31,7 +35,7 @@ struct xm_share_request {
     uint64_t length;
     /* Bytes to move at the most, beyond the first chunk. */
     uint64_t most;
-    /* What cannot be read is a hole, not an error. */
+    /* What cannot be read or shared is a hole, not an error. */
     bool holes;
     /* Goes on where the request before ended. */
     bool more;

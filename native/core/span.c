@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool xm_spans_meet(const struct xm_span *span, uint64_t address, uint64_t length) {
+    return span->length != 0 && span->address < address + length &&
+           address < span->address + span->length;
+}
+
 int xm_span_reserve(struct xm_span_index *index) {
     if (index->count < index->capacity)
         return 0;

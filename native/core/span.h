@@ -3,6 +3,7 @@
 #ifndef XM_SPAN_H
 #define XM_SPAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +12,9 @@ struct xm_span {
     uint64_t address;
     uint64_t length;
 };
+
+/* Whether it has some of a range. One of no length has nothing. */
+bool xm_spans_meet(const struct xm_span *span, uint64_t address, uint64_t length);
 
 /* Pointers sorted by address. Zero is an empty index. */
 struct xm_span_index {

@@ -59,6 +59,30 @@ void xm_strays_sweep(void) {
         xm_stray_keep(XM_MEMBER(idle.next, struct xm_attachment, in_owner));
 }
 
+/* Whether a mapping shows some of them. */
+static bool is_stray(const struct xm_vma *vma) {
+    for (struct xm_link *link = strays.next; link != &strays; link = link->next) {
+        if (xm_shows_attachment(XM_MEMBER(link, struct xm_attachment, in_owner), vma))
+            return true;
+    }
+    return false;
+}
+
+bool xm_strays_touch(uint64_t address, uint64_t length) {
+    char buffer[4096];
+    struct xm_maps maps;
+    struct xm_vma vma;
+    bool touch = false;
+    if (xm_link_alone(&strays))
+        return false;
+    if (xm_maps_open(&maps, buffer, sizeof buffer) != 0)
+        return true;
+    while (!touch && xm_maps_next(&maps, &vma) > 0 && vma.start < address + length)
+        touch = vma.end > address && is_stray(&vma);
+    xm_maps_close(&maps);
+    return touch;
+}
+
 /* The attachment of a permit whose memory a mapping outside of all attachments shows, or NULL. */
 static const struct xm_attachment *stray_of(const struct xm_grant *grant,
                                             const struct xm_vma *vma) {

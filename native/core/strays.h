@@ -15,6 +15,8 @@ void xm_stray_keep(struct xm_attachment *attachment);
 void xm_stray_drop(struct xm_attachment *attachment);
 /* Lets go of those whose memory is mapped nowhere any more. */
 void xm_strays_sweep(void);
+/* Whether a range shows some of their memory, or may. */
+bool xm_strays_touch(uint64_t address, uint64_t length);
 /* Takes away what was moved out of a permit's attachments. 0 or a negative errno. */
 int xm_strays_cover(const struct xm_grant *grant);
 /* Lets go of all. */

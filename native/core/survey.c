@@ -9,6 +9,7 @@
 #include "maps.h"
 #include "memory.h"
 #include "stack.h"
+#include "withheld.h"
 
 int xm_survey_fail(struct xm_survey *survey, int error, uint64_t start, uint64_t end,
                    const char *why) {
@@ -31,54 +32,62 @@ static bool is_memfd(const struct xm_vma *vma) {
     return strncmp(vma->name, "/memfd:xpmem", strlen("/memfd:xpmem")) == 0;
 }
 
-/* The file of a shared mapping, held; NULL, with the reason in `*why`, if it cannot be had. */
-static struct xm_file *find_file(struct xm_survey *survey, const struct xm_vma *vma,
-                                 const char **why) {
-    struct xm_file *file = xm_file_hold(vma->device, vma->inode);
-    for (size_t i = 0; file == NULL && i < survey->file_count; i++) {
+/* Whether there is only now no descriptor or memory for something. */
+static bool is_passing(int error) {
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM;
+}
+
+/* Finds the file of a shared mapping, which is held then. 0, or as `judge`. */
+static int find_file(struct xm_survey *survey, const struct xm_vma *vma, struct xm_file **file) {
+    *file = xm_file_hold(vma->device, vma->inode);
+    for (size_t i = 0; *file == NULL && i < survey->file_count; i++) {
         struct xm_file *known = survey->files[i];
         if (known->device == vma->device && known->inode == vma->inode) {
             known->holders++;
-            return known;
+            *file = known;
         }
     }
-    if (file != NULL)
-        return file;
+    if (*file != NULL)
+        return 0;
     if (is_memfd(vma))
-        *why = "this is an attachment: get and attach what it is an attachment of";
-    else if (xm_file_open_foreign(vma, &file) != 0)
-        *why = "this is a shared mapping of a file that cannot be opened again";
-    return file;
+        return XM_WITHHELD_ATTACHMENT;
+    int error = xm_file_open_foreign(vma, file);
+    return error == 0 || is_passing(error) ? error : XM_WITHHELD_FILE;
 }
 
-/* Why a private mapping of a file cannot be shared, or NULL; fills in the piece's kind. */
-static const char *judge_file(const struct xm_survey *survey, const struct xm_vma *vma,
-                              struct xm_piece *piece) {
+/* A private mapping of a file: as `judge`. */
+static int judge_file(const struct xm_survey *survey, const struct xm_vma *vma,
+                      struct xm_piece *piece) {
     if (vma->inode == 0)
-        return "this is the kernel's own memory";
+        return XM_WITHHELD_KERNEL;
     if ((vma->protection & PROT_EXEC) != 0)
-        return "this is a program's text";
+        return XM_WITHHELD_TEXT;
+    /* A part of a huge page cannot be replaced. */
+    if (strncmp(vma->name, "/anon_hugepage", strlen("/anon_hugepage")) == 0)
+        return XM_WITHHELD_IMMOVABLE;
     if ((vma->protection & PROT_WRITE) != 0 && !survey->patient)
-        return "this is a data segment, which only a process can move that has a full userfaultfd";
+        return XM_WITHHELD_DATA;
     piece->kind = XM_PIECE_FILE;
-    return NULL;
+    return 0;
 }
 
-/* Why a private mapping cannot be shared, or NULL; fills in the piece's kind and file. */
-static const char *judge_private(struct xm_survey *survey, const struct xm_vma *vma,
-                                 struct xm_piece *piece) {
+/* A private mapping: as `judge`. */
+static int judge_private(struct xm_survey *survey, const struct xm_vma *vma,
+                         struct xm_piece *piece) {
     uint64_t end = piece->address + piece->length;
     piece->file = vma->inode != 0 ? xm_file_hold(vma->device, vma->inode) : NULL;
     piece->kind = piece->file != NULL ? XM_PIECE_PARTED : XM_PIECE_ANONYMOUS;
     /* A child of a fork does not know the memfds of its parent. */
     if (piece->file == NULL && !xm_vma_anonymous(vma) && !is_memfd(vma))
         return judge_file(survey, vma, piece);
-    if (!survey->patient &&
-        (strncmp(vma->name, "[stack", 6) == 0 ||
-         xm_stack_of_thread(vma, piece->address, end, survey->tasks, sizeof survey->tasks)))
-        return "this is a thread's stack, which only a process can move that has a full "
-               "userfaultfd";
-    return NULL;
+    bool stack = !survey->patient && (strncmp(vma->name, "[stack", 6) == 0 ||
+                                      xm_stack_of_thread(vma, piece->address, end, survey->tasks,
+                                                         sizeof survey->tasks));
+    if (!stack)
+        return 0;
+    xm_file_release(piece->file);
+    piece->file = NULL;
+    return XM_WITHHELD_STACK;
 }
 
 static bool is_own(const struct xm_survey *survey, uint64_t address) {
@@ -106,32 +115,30 @@ static uint64_t part_end(const struct xm_survey *survey, uint64_t start, uint64_
     return end;
 }
 
-/* Why a mapping cannot be shared, or NULL; fills in the piece's kind and file, which is held. */
-static const char *judge(struct xm_survey *survey, const struct xm_vma *vma,
-                         enum xm_survey_mode mode, struct xm_piece *piece) {
-    const char *why = NULL;
-    if (mode == XM_SURVEY_OURS) {
-        piece->kind = XM_PIECE_SHARED;
-        piece->file = vma->shared ? xm_file_hold(vma->device, vma->inode) : NULL;
-        return NULL;
-    }
-    bool hidden = (vma->protection & PROT_READ) == 0;
-    bool own = is_own(survey, piece->address);
-    if (hidden || own || piece->address == survey->stack_low) {
-        piece->kind = XM_PIECE_HOLE;
-        if (mode == XM_SURVEY_HOLES)
-            return NULL;
-        if (own)
-            return "this is the memory of xpmem's own threads";
-        return hidden ? "this memory is not readable"
-                      : "this is the lowest page of the main thread's stack, which cannot grow any "
-                        "more";
-    }
+/*
+ * Fills in the kind of a piece of a mapping, and its file, which is held. 0; why it is not shared,
+ * XM_WITHHELD_…; or a negative errno if that cannot be told now.
+ */
+static int judge(struct xm_survey *survey, const struct xm_vma *vma, struct xm_piece *piece) {
+    if ((vma->protection & PROT_READ) == 0)
+        return XM_WITHHELD_HIDDEN;
+    if (is_own(survey, piece->address))
+        return XM_WITHHELD_OWN;
+    if (piece->address == survey->stack_low)
+        return XM_WITHHELD_STACK_END;
     if (!vma->shared)
         return judge_private(survey, vma, piece);
     piece->kind = XM_PIECE_SHARED;
-    piece->file = find_file(survey, vma, &why);
-    return why;
+    return find_file(survey, vma, &piece->file);
+}
+
+/* Makes a hole of a piece. What cannot be read is as what is not there. */
+static void withhold(struct xm_piece *piece, uint32_t reason) {
+    piece->kind = reason == XM_WITHHELD_HIDDEN ? XM_PIECE_HOLE : XM_PIECE_WITHHELD;
+    piece->reason = reason;
+    /* A thread may end and leave its mapping to others, so each time it is looked at anew. */
+    if (reason == XM_WITHHELD_STACK)
+        piece->mark = 0;
 }
 
 bool xm_piece_moves(const struct xm_piece *piece) {
@@ -197,12 +204,22 @@ static int add_mapping(struct xm_survey *survey, const struct xm_vma *vma, uint6
     struct xm_piece piece = {.address = start,
                              .length = end - start,
                              .protection = vma->protection,
-                             .file_offset = vma->file_offset + (start - vma->start)};
-    const char *why = judge(survey, vma, mode, &piece);
-    if (why != NULL)
-        return xm_survey_fail(survey, -EFAULT, start, end, why);
-    if (mode == XM_SURVEY_OURS && piece.file == NULL)
-        return 1;
+                             .file_offset = vma->file_offset + (start - vma->start),
+                             .mark = xm_withheld_mark(vma, start)};
+    if (mode == XM_SURVEY_OURS) {
+        piece.kind = XM_PIECE_SHARED;
+        piece.file = vma->shared ? xm_file_hold(vma->device, vma->inode) : NULL;
+        if (piece.file == NULL)
+            return 1;
+    } else {
+        int reason = judge(survey, vma, &piece);
+        if (reason < 0)
+            return xm_survey_fail(survey, reason, start, end, strerror(-reason));
+        if (reason != 0 && mode == XM_SURVEY_STRICT)
+            return xm_survey_fail(survey, -EFAULT, start, end, xm_withheld_text((uint32_t)reason));
+        if (reason != 0)
+            withhold(&piece, (uint32_t)reason);
+    }
     set_bounds(survey, &piece, vma, bounds);
     return add_piece(survey, &piece, to_move) ? 1 : 0;
 }
@@ -249,11 +266,19 @@ static uint64_t find_stack(struct xm_survey *survey, uint64_t address) {
     return xm_stack_low(survey->maps, sizeof survey->maps);
 }
 
+/* What else is on the last page of some memory goes with it. */
+static void take_whole_pages(struct xm_span *span) {
+    uint64_t page = xm_page_size();
+    span->length = (span->length + page - 1) / page * page;
+}
+
 int xm_survey(struct xm_survey *survey, uint64_t address, uint64_t end, struct xm_bounds bounds,
               enum xm_survey_mode mode) {
     struct xm_maps maps;
     survey->piece_count = 0;
     survey->end = address;
+    for (size_t i = 0; i < XM_SURVEY_OWN; i++)
+        take_whole_pages(&survey->own[i]);
     survey->stack_low =
         mode != XM_SURVEY_OURS && xm_stack_near(end) ? find_stack(survey, address) : 0;
     int error = xm_maps_open(&maps, survey->maps, sizeof survey->maps);

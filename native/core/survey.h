@@ -30,6 +30,8 @@ enum xm_piece_kind {
     XM_PIECE_FILE,
     /* Nothing that could be read. */
     XM_PIECE_HOLE,
+    /* Memory that is not shared. */
+    XM_PIECE_WITHHELD,
 };
 
 /* A part of the range as it is mapped. */
@@ -41,6 +43,10 @@ struct xm_piece {
     /* Of a mapping of a file: held through the survey's `files`. */
     struct xm_file *file;
     uint64_t file_offset;
+    /* Of a mapping: by what it is known again, as xm_withheld_mark has it. */
+    uint64_t mark;
+    /* Of what is withheld: why, XM_WITHHELD_… */
+    uint32_t reason;
     /* Of private memory: what around it is of the same kind and may be moved with it. */
     uint64_t low;
     uint64_t high;
@@ -50,7 +56,7 @@ struct xm_piece {
 enum xm_survey_mode {
     /* All of it must be fit to be shared. */
     XM_SURVEY_STRICT,
-    /* What cannot be read is a hole; the rest must be fit. */
+    /* What cannot be read is a hole, and what cannot be shared is withheld. */
     XM_SURVEY_HOLES,
     /* Only memfds of ours count, the rest is passed over. */
     XM_SURVEY_OURS,

@@ -96,6 +96,12 @@ struct xm_attach_request {
     uint64_t length;
     /* 0: anywhere. */
     uint64_t address;
+    /*
+     * For a program: what is mapped at the address is replaced, if it is neither an attachment nor
+     * the segment's own memory, which is here if this process is its owner, nor xpmem's.
+     */
+    bool replaces;
+    struct xm_span source;
     struct xm_owner *owner;
     enum xm_revoked_style style;
     bool keep_on_owner_exit;
@@ -142,7 +148,7 @@ int xm_grant_any(const void *agent, uint64_t *apid);
 /*
  * Maps a range of a segment. 0; -ENOENT: the permit is unknown or its segment was revoked;
  * -ENODATA: extents are not given and not all known; -EINVAL: not page-aligned, outside of the
- * segment, or the address is taken; or another negative errno.
+ * segment, or at the address is what is not replaced; or another negative errno.
  */
 int xm_attach(const struct xm_attach_request *request, struct xm_attachment **attachment);
 /* The attachment of that owner that an address lies in, revoked or not; NULL if there is none. */

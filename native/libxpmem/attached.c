@@ -1,6 +1,7 @@
 #include "attached.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -8,9 +9,11 @@
 
 #include "../core/lock.h"
 #include "../core/memory.h"
+#include "../core/withheld.h"
 #include "address_space.h"
 #include "debug.h"
 #include "permits.h"
+#include "registry.h"
 #include "session.h"
 #include "steps.h"
 
@@ -36,6 +39,8 @@ struct range {
     uint64_t offset;
     uint64_t length;
     uint64_t address;
+    /* Where it lies in this process, if this is its owner. */
+    struct xm_span source;
 };
 
 struct question {
@@ -112,11 +117,45 @@ static int learn(const struct range *range) {
     return error;
 }
 
+/* What of a range is in files, and what the first part is that is withheld. */
+struct finding {
+    bool shared;
+    struct xm_row_extent withheld;
+};
+
+static uint32_t reason_of(const struct xm_row_extent *row) {
+    return row->flags >> XM_WITHHELD_SHIFT;
+}
+
+static void note_rows(const struct question *question, struct finding *finding) {
+    for (size_t i = 0; i < question->row_count; i++) {
+        const struct xm_row_extent *row = &question->rows[i];
+        finding->shared = finding->shared || row->descriptor != XM_HOLE;
+        if ((row->flags & XM_EXTENT_FLAG_WITHHELD) == 0)
+            continue;
+        if (finding->withheld.length == 0)
+            finding->withheld = *row;
+        xm_debug_report("attach", -EFAULT,
+                        "0x%" PRIx64 " bytes at offset 0x%" PRIx64 " are a hole: %s", row->length,
+                        row->offset, xm_withheld_text(reason_of(row)));
+    }
+}
+
+/* Where some can be shared, what is withheld is a hole. */
+static int judge(const struct finding *finding) {
+    const struct xm_row_extent *row = &finding->withheld;
+    if (finding->shared || row->length == 0)
+        return 0;
+    return xm_fail(-EFAULT, "0x%" PRIx64 " bytes at offset 0x%" PRIx64 ": %s", row->length,
+                   row->offset, xm_withheld_text(reason_of(row)));
+}
+
 /* Finds out where a range lies now. `extents` are to be cleared in any case. */
 static int look(const struct range *range, const struct xm_grant_facts *facts,
                 struct xm_extents *extents) {
     uint64_t end = range->offset + range->length;
     unsigned allowed = XM_EXTENTS_BUS | (facts->writable ? XM_EXTENTS_WRITABLE : 0);
+    struct finding finding = {0};
     for (uint64_t at = range->offset; at < end;) {
         struct question question;
         int error = ask(&question, range->apid, at, end, XM_ATTACH_FLAG_BUS);
@@ -124,6 +163,8 @@ static int look(const struct range *range, const struct xm_grant_facts *facts,
             return error;
         error = xm_extents_add(extents, facts->length, allowed, question.rows, question.row_count,
                                question.descriptors, question.count);
+        if (error == 0)
+            note_rows(&question, &finding);
         free(question.rows);
         uint64_t next = xm_extents_gap(extents, range->offset, end);
         if (error == -EPROTO || (error == 0 && next <= at))
@@ -132,7 +173,7 @@ static int look(const struct range *range, const struct xm_grant_facts *facts,
             return error;
         at = next;
     }
-    return 0;
+    return judge(&finding);
 }
 
 struct announcement {
@@ -166,6 +207,8 @@ static int map(const struct range *range, const struct xm_extents *extents, void
                                         .offset = range->offset,
                                         .length = range->length,
                                         .address = range->address,
+                                        .replaces = true,
+                                        .source = range->source,
                                         .owner = &owner,
                                         .style = XM_REVOKED_BUS,
                                         .keep_on_owner_exit =
@@ -180,7 +223,7 @@ static int map(const struct range *range, const struct xm_extents *extents, void
     if (error == 0)
         *attached = (void *)(uintptr_t)address;
     if (error == -EINVAL)
-        return xm_fail(error, "something is mapped at the address");
+        return xm_fail(error, "at the address is an attachment, or the memory itself");
     return error == -ENOENT ? xm_fail(error, "the segment is gone") : error;
 }
 
@@ -218,8 +261,23 @@ static int check(struct xpmem_addr addr, size_t size, uint64_t address, struct r
     uint64_t length = (size + page - 1) / page * page;
     if (address % page != 0 || (address != 0 && address > end - length))
         return xm_fail(-EINVAL, "the address is a multiple of the page size with room above it");
-    *range = (struct range){(uint64_t)addr.apid, (uint64_t)addr.offset, length, address};
+    *range = (struct range){.apid = (uint64_t)addr.apid,
+                            .offset = (uint64_t)addr.offset,
+                            .length = length,
+                            .address = address};
     return 0;
+}
+
+/* The memory of a range of a segment, if this process made that. */
+static struct xm_span source_of(uint64_t segid, const struct range *range) {
+    xm_session_lock();
+    const struct xm_own_segment *own =
+        (const struct xm_own_segment *)xm_registry_after(&xm_own_segments, segid - 1);
+    struct xm_span source = {0, 0};
+    if (own != NULL && own->entry.id == segid)
+        source = (struct xm_span){own->address + range->offset, range->length};
+    xm_session_unlock();
+    return source;
 }
 
 int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attached) {
@@ -233,6 +291,7 @@ int xm_do_attach(struct xpmem_addr addr, size_t size, void *vaddr, void **attach
     if (range.length > facts.length || range.offset > facts.length - range.length)
         return xm_fail(-EINVAL, "the range ends after the segment's %llu bytes",
                        (unsigned long long)facts.length);
+    range.source = source_of(facts.segid, &range);
     return facts.stable ? attach_stable(&range, attached)
                         : attach_changing(&range, &facts, attached);
 }

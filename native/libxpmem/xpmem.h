@@ -107,17 +107,18 @@ xpmem_apid_t xpmem_get(xpmem_segid_t segid, int flags, int permit_type, void *pe
 int xpmem_release(xpmem_apid_t apid);
 
 /*
- * Maps `size` bytes, rounded up to whole pages, of a segment: at `vaddr`, or wherever there is room
- * if that is NULL. With a permit for reading the mapping is read-only. An access to a part where
- * the owner has nothing mapped raises SIGBUS, and so does any once the segment is removed or its
- * owner gone. A forked child does not have the mapping. The address.
+ * Maps `size` bytes, rounded up to whole pages, of a segment: at `vaddr`, over whatever else is
+ * mapped there, or wherever there is room if that is NULL. With a permit for reading the mapping is
+ * read-only. An access to a part where the owner has nothing mapped, or memory of a kind that
+ * cannot be shared, raises SIGBUS, and so does any once the segment is removed or its owner gone. A
+ * forked child does not have the mapping. The address.
  *
  *   EINVAL     an apid that is 0 or negative; size 0; an offset or address not page-aligned; an
- *              offset that is negative; a range that ends past the segment; a `vaddr` where
- *              something is mapped
+ *              offset that is negative; a range that ends past the segment; a `vaddr` over
+ *              another attachment, the memory itself or that of the library's threads
  *   ENOENT     an unknown or released permit, or its segment is removed or the owner gone
  *   EACCES     another process's permit
- *   EFAULT     memory of a kind that cannot be shared
+ *   EFAULT     a range with memory of a kind that cannot be shared, and no other
  *   ETIMEDOUT  the owner does not answer: it may be stopped
  */
 void *xpmem_attach(struct xpmem_addr addr, size_t size, void *vaddr);

@@ -108,6 +108,8 @@ export interface Mapping {
   /** Of the file under it, as in `DescriptorInfo`. */
   readonly identity: string
   readonly fileOffset: number
+  /** What an owner that withholds it says of its start. */
+  readonly mark: number
 }
 
 export interface Kernel {

@@ -2,13 +2,20 @@
 export interface Extent {
   readonly offset: number
   readonly length: number
-  /** Which file, by its position in the segment's list; `noFile` where nothing is mapped. */
+  /**
+   * Which file, by its position in the segment's list; `noFile` where nothing is mapped, and below that
+   * for memory that is withheld, of which `fileOffset` is the mark.
+   */
   readonly file: number
   readonly fileOffset: number
 }
 
 /** The file of a hole. Its `fileOffset` is its offset. */
 export const noFile = -1
+
+/** The file of memory that is withheld for a reason, and the reason that this says; 0 of other files. */
+export const withheldFile = (reason: number) => noFile - reason
+export const withheldReasonOf = (file: number) => Math.max(0, noFile - file)
 
 const end = (extent: Extent) => extent.offset + extent.length
 

@@ -3,9 +3,9 @@ import { type DescriptorInfo, kernel } from '../kernel/index.js'
 import type { RolledBack } from '../pager/home-file.js'
 import { closeAll, Descriptor } from '../transport/descriptor.js'
 import type { Row } from '../wire/codec.js'
-import { access, extentFlag, hole, maxDescriptors } from '../wire/schema.js'
+import { access, extentFlag, hole, maxDescriptors, withheldShift } from '../wire/schema.js'
 import type { MemoryAllowance } from './allowance.js'
-import { type Extent, ExtentMap, noFile } from './extents.js'
+import { type Extent, ExtentMap, noFile, withheldFile, withheldReasonOf } from './extents.js'
 import type { Part } from './verify.js'
 
 /** F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW: the size stays, so no access past the end can raise SIGBUS. */
@@ -32,6 +32,11 @@ const maxExtents = 32_768
 
 /** Rows of one answer, which must fit a message. */
 const maxRows = 1_536
+
+/** The file of what an owner says is a hole. */
+function holeOf({ flags }: Row<'extent'>): number {
+  return (flags & extentFlag.withheld) === 0 ? noFile : withheldFile(flags >>> withheldShift)
+}
 
 function malformed(what: string): XpmemError {
   return new XpmemError('EPROTO', 'share', what)
@@ -135,7 +140,7 @@ export class SegmentMemory {
     const before = this.#extents.size
     for (const row of rows) {
       const offset = asked.offset + row.offset
-      const file = row.descriptor === hole ? noFile : (files[row.descriptor] as number)
+      const file = row.descriptor === hole ? holeOf(row) : (files[row.descriptor] as number)
       const fileOffset = file === noFile ? offset : row.fileOffset
       this.#extents.insert({ offset, length: row.length, file, fileOffset })
     }
@@ -265,12 +270,14 @@ export class SegmentMemory {
     for (const whole of this.#extents.touching(offset, length)) {
       const extent = this.stable ? whole : clip(whole, offset, length)
       this.#requireFit(extent, wanted)
-      let descriptor = extent.file === noFile ? hole : files.indexOf(extent.file)
+      const reason = withheldReasonOf(extent.file)
+      let descriptor = extent.file <= noFile ? hole : files.indexOf(extent.file)
       const isNew = descriptor < 0
       if (rows.length === maxRows || (isNew && files.length === maxDescriptors)) break
       if (isNew) descriptor = files.push(extent.file) - 1
-      const fileOffset = extent.file === noFile ? 0 : extent.fileOffset
-      rows.push({ offset: extent.offset, length: extent.length, fileOffset, descriptor, flags: 0 })
+      const fileOffset = descriptor === hole ? 0 : extent.fileOffset
+      const flags = reason === 0 ? 0 : extentFlag.withheld + reason * 2 ** withheldShift
+      rows.push({ offset: extent.offset, length: extent.length, fileOffset, descriptor, flags })
     }
     const copies = files.map((file) => wanted.copyOf((this.#files[file] as SharedFile).identity))
     for (const row of rows) if (copies[row.descriptor] !== undefined) row.flags = extentFlag.copy
@@ -286,6 +293,8 @@ export class SegmentMemory {
     const where = `${extent.length} bytes at offset 0x${extent.offset.toString(16)}`
     if (extent.file === noFile)
       throw new XpmemError('EFAULT', 'attach', `${where}: nothing that can be read is mapped here`)
+    if (extent.file < noFile)
+      throw new XpmemError('EFAULT', 'attach', `${where}: memory that cannot be shared is mapped here`)
     if (this.#files[extent.file]?.sealed) return
     throw new XpmemError(
       'EFAULT',

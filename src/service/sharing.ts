@@ -24,7 +24,7 @@ const endWaitMs = 100
 export interface Range {
   readonly offset: number
   readonly length: number
-  /** Where nothing is mapped is a hole, not an error. */
+  /** Where nothing is mapped, or memory that cannot be shared, is a hole, not an error. */
   readonly holes: boolean
 }
 

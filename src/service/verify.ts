@@ -10,6 +10,7 @@ export interface Part {
 /** What one mapping of the owner says of a piece that was thought to lie in a file. */
 function shows(extent: Extent, identity: string | undefined, at: number, mapping: Mapping, mappedAt: number): boolean {
   if (extent.file === noFile) return !mapping.readable
+  if (extent.file < noFile) return mapping.mark + (at - mappedAt) === extent.fileOffset + (at - extent.offset)
   if (!mapping.shared || mapping.identity !== identity) return false
   return mapping.fileOffset + (at - mappedAt) === extent.fileOffset + (at - extent.offset)
 }

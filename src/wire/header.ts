@@ -15,6 +15,8 @@ import {
   role,
   rows,
   shareFlag,
+  withheldReason,
+  withheldShift,
 } from './schema.js'
 
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
@@ -60,6 +62,8 @@ export function wireHeader(): string {
     constants('ATTACH_FLAG', attachFlag),
     constants('SHARE_FLAG', shareFlag),
     constants('EXTENT_FLAG', extentFlag),
+    constants('WITHHELD', withheldReason),
+    `#define XM_WITHHELD_SHIFT ${withheldShift}`,
     constants('MAPPING_FLAG', mappingFlag),
     `#define XM_HOLE UINT32_C(${hole})`,
     constants('CODE', codes),

@@ -81,7 +81,7 @@ export const attachFlag = {
 
 /** Bits of `share.flags`. */
 export const shareFlag = {
-  /** Where nothing can be read the answer has a hole; without it that is EFAULT. */
+  /** Where nothing can be read or shared the answer has a hole; without it that is EFAULT. */
   holes: 1,
   /** Goes on where the answer before ended: what is moved belongs together with what was moved then. */
   more: 2,
@@ -94,6 +94,28 @@ export const extentFlag = {
    * writing, which registering it takes, even where the permit is for reading.
    */
   copy: 1,
+  /**
+   * Of a hole: something is mapped there that is not shared, for the reason in the upper half
+   * (`withheldReason`). An owner tells with `fileOffset` which mapping that is; see native/core/withheld.h.
+   */
+  withheld: 2,
+} as const
+
+/** Where the reason of a withheld hole begins in its `flags`. */
+export const withheldShift = 16
+
+/** Why memory is withheld. */
+export const withheldReason = {
+  kernel: 1,
+  text: 2,
+  data: 3,
+  stack: 4,
+  stackEnd: 5,
+  own: 6,
+  attachment: 7,
+  file: 8,
+  immovable: 9,
+  hidden: 10,
 } as const
 
 /** Bits of a mapping's `flags`. */

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { kernel } from '../../src/kernel/index.js'
 import { Allowance } from '../../src/service/allowance.js'
 import { SegmentMemory } from '../../src/service/segment-memory.js'
+import { access, extentFlag, hole, withheldReason, withheldShift } from '../../src/wire/schema.js'
 
 const length = 8192
 
@@ -23,4 +24,22 @@ test('memory whose file cannot be asked how much it takes takes nothing', () => 
   }
   memory.close()
   assert.equal(region.byteLength, length)
+})
+
+test('memory that an owner withholds is told as a hole with its reason, and is EFAULT to who takes none', () => {
+  const memory = new SegmentMemory({ files: new Allowance(1), extents: new Allowance(8) }, false)
+  const flags = extentFlag.withheld + withheldReason.text * 2 ** withheldShift
+  const row = { offset: 0, length, fileOffset: 7 * length, descriptor: hole, flags }
+  assert.throws(() => memory.accept({ offset: 0, length, holes: false }, [row], []), { code: 'EPROTO' })
+  memory.accept({ offset: length, length, holes: true }, [row], [])
+  assert.deepEqual(
+    memory.known(length, length).map(({ fileOffset }) => fileOffset),
+    [7 * length],
+  )
+  const wanted = { access: access.read, copyOf: () => undefined }
+  assert.deepEqual(memory.answer(length, length, { ...wanted, bus: true }).rows, [
+    { offset: length, length, fileOffset: 0, descriptor: hole, flags },
+  ])
+  assert.throws(() => memory.answer(length, length, { ...wanted, bus: false }), { code: 'EFAULT' })
+  memory.close()
 })

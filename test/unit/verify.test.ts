@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Mapping } from '../../src/kernel/index.js'
-import { type Extent, noFile } from '../../src/service/extents.js'
+import { type Extent, noFile, withheldFile } from '../../src/service/extents.js'
 import { staleParts } from '../../src/service/verify.js'
 import { Random } from './random.js'
 
@@ -22,6 +22,7 @@ const mapping = (start: number, stop: number, more: Partial<Mapping> = {}): Mapp
   shared: true,
   identity: 'file 0',
   fileOffset: start * page,
+  mark: 0,
   ...more,
 })
 
@@ -58,6 +59,17 @@ test('a hole is stale where something that can be read was mapped since', () => 
   assert.deepEqual(stale([extent(0, 4, noFile)], []), [])
   assert.deepEqual(stale([extent(0, 4, noFile)], [mapping(1, 2, { readable: false })]), [])
   assert.deepEqual(stale([extent(0, 4, noFile)], [mapping(1, 2, { shared: false })]), [[1, 2]])
+})
+
+test('memory that is withheld is stale where the mapping there is another one, or none', () => {
+  const known = [extent(2, 4, withheldFile(3), 72)]
+  const there = { shared: false, mark: 70 * page }
+  assert.deepEqual(stale(known, [mapping(0, 9, there)]), [])
+  assert.deepEqual(stale(known, [mapping(2, 6, { ...there, mark: 72 * page })]), [])
+  assert.deepEqual(stale(known, [mapping(0, 4, there), mapping(4, 9, there)]), [[4, 6]])
+  assert.deepEqual(stale(known, [mapping(0, 9, { shared: false, mark: 71 * page })]), [[2, 6]])
+  assert.deepEqual(stale(known, [mapping(0, 3, there)]), [[3, 6]])
+  assert.deepEqual(stale(known, []), [[2, 6]])
 })
 
 test('pieces are looked at each on its own', () => {

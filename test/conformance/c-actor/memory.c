@@ -59,6 +59,21 @@ static char *map_file(const char *path, size_t length, int flags) {
     return memory;
 }
 
+/* Huge pages that are not reserved, so that there need be none; behind them is a page as any other.
+ */
+static char *map_huge(size_t length) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    char *room = mmap(NULL, 3 * length, PROT_NONE, flags, -1, 0);
+    if (room == MAP_FAILED)
+        return NULL;
+    char *start = room + (length - (uintptr_t)room % length);
+    char *huge =
+        mmap(start, length, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB | MAP_FIXED, -1, 0);
+    char *beside = mmap(start + length, PAGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    return huge == MAP_FAILED || beside == MAP_FAILED ? NULL : huge;
+}
+
 static char *map_hole(size_t length) {
     char *memory = map_anonymous(length);
     if (memory != NULL && munmap(memory, length) != 0)
@@ -104,6 +119,12 @@ static char *borrow_stack(void) {
     return address;
 }
 
+/* The page with this function's code. */
+static char *find_text(void) {
+    uintptr_t code = (uintptr_t)&find_text;
+    return (char *)(code - code % PAGE);
+}
+
 /* Memory of a kind, or an address of NULL with errno set. */
 static struct thing provide(const char *kind, size_t length, const char *path) {
     const size_t whole = (length + PAGE - 1) & ~(PAGE - 1);
@@ -114,6 +135,10 @@ static struct thing provide(const char *kind, size_t length, const char *path) {
         return (struct thing){map_anonymous(whole), whole, 0};
     if (strcmp(kind, "data") == 0)
         return (struct thing){initialised, STATIC_BYTES, 0};
+    if (strcmp(kind, "text") == 0)
+        return (struct thing){find_text(), PAGE, 0};
+    if (strcmp(kind, "huge") == 0)
+        return (struct thing){map_huge(whole), whole, 0};
     if (strcmp(kind, "bss") == 0)
         return (struct thing){uninitialised, STATIC_BYTES, 0};
     if (strcmp(kind, "main stack") == 0)

@@ -6,11 +6,13 @@ import { endCases } from './ends.js'
 import { makeGetCases } from './make-get.js'
 import { moveCases } from './moves.js'
 import { wholeCases } from './whole.js'
+import { windowCases } from './windows.js'
 
 /** What the rows of the semantics say, once for all faces. */
 export const cases: readonly Case[] = [
   ...makeGetCases,
   ...wholeCases,
+  ...windowCases,
   ...attachCases,
   ...detachCases,
   ...endCases,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { attach, attachedPair, type Case, code, type Got, type Made, on, pair, read, write } from '../face.js'
+import { wholePair } from './whole.js'
 
 /** One figure, in KiB, of a mapping in /proc/PID/smaps. */
 function ofMapping(pid: number, address: bigint, key: string): number {
@@ -141,6 +142,85 @@ export const attachCases: Case[] = [
       const own = await owner.call<Got>('get', made.segid, 'readwrite')
       const source = await owner.call<bigint>('addressOfMemory', region)
       await assert.rejects(attach(owner, own, { length, address: source }), code('EINVAL'))
+    },
+  },
+  {
+    row: 'attach over',
+    name: 'an owner that attaches its segment onto a part of its own source is told EINVAL, which stays',
+    on: on.c,
+    async run(face) {
+      const owner = await face.startOwner()
+      const page = face.pageSize
+      const memory = await owner.call<number>('memory', 'anonymous', 8 * page)
+      await owner.call('fill', memory, 0, 8 * page, 5)
+      const { segid } = await owner.call<Made>('makeEverything')
+      const own = await owner.call<Got>('get', segid, 'readwrite')
+      const source = await owner.call<bigint>('addressOfMemory', memory)
+      const range = { offset: Number(source) + 4 * page, length: 2 * page }
+      for (const at of [3, 4, 5]) {
+        await assert.rejects(attach(owner, own, { ...range, address: source + BigInt(at * page) }), code('EINVAL'))
+      }
+      assert.equal(await owner.call('compare', memory, 0, 8 * page, 5), -1)
+      const alias = await attach(owner, own, { ...range, address: source })
+      await write(owner, memory, 4 * page, 'one memory')
+      assert.equal(await read(owner, alias, 0, 10), 'one memory')
+    },
+  },
+  {
+    row: 'attach over',
+    name: 'over memory that is reserved, or in use, it is mapped there, and what is beside it stays',
+    on: on.cConsumer,
+    async run(face) {
+      const { owner, consumer, region, permit, length } = await pair(face)
+      const page = face.pageSize
+      for (const kind of ['inaccessible', 'anonymous']) {
+        const memory = await consumer.call<number>('memory', kind, length + 2 * page)
+        const start = await consumer.call<bigint>('addressOfMemory', memory)
+        const address = start + BigInt(page)
+        const attachment = await attach(consumer, permit, { length, address })
+        assert.equal(await consumer.call('addressOf', attachment), address)
+        await write(owner, region, length - 4, kind.slice(0, 4))
+        assert.equal(await read(consumer, attachment, length - 4, 4), kind.slice(0, 4))
+        await assert.rejects(attach(consumer, permit, { length, address: start }), code('EINVAL'))
+        if (kind === 'anonymous') await write(consumer, memory, page + length, 'beside')
+        await consumer.call('detach', attachment)
+        assert.equal(await consumer.call('isMapped', address), false)
+        assert.equal(await consumer.call('isMapped', start), true)
+        if (kind === 'anonymous') assert.equal(await read(consumer, memory, page + length, 6), 'beside')
+      }
+    },
+  },
+  {
+    row: 'attach over',
+    name: 'a range with a hole in it is mapped over reserved memory, piece by piece',
+    on: on.c,
+    async run(face) {
+      const { owner, consumer, permit } = await wholePair(face)
+      const page = face.pageSize
+      const memory = await owner.call<number>('memory', 'anonymous', 5 * page)
+      await owner.call('fill', memory, 0, 5 * page, 9)
+      await owner.call('munmap', memory, 2 * page, page)
+      const offset = await owner.call<bigint>('addressOfMemory', memory)
+      const reserved = await consumer.call<number>('memory', 'inaccessible', 5 * page)
+      const address = await consumer.call<bigint>('addressOfMemory', reserved)
+      const attachment = await attach(consumer, permit, { offset, length: 5 * page, address })
+      assert.equal(await consumer.call('compare', attachment, 0, 2 * page, 9), -1)
+      await assert.rejects(read(consumer, attachment, 2 * page, 1), code('SIGBUS'))
+      await write(owner, memory, 4 * page, 'last')
+      assert.equal(await read(consumer, attachment, 4 * page, 4), 'last')
+    },
+  },
+  {
+    row: 'attach over',
+    name: 'in JavaScript it is EINVAL over any memory, which may be in use',
+    on: on.typeScriptConsumer,
+    async run(face) {
+      const { consumer, permit, length } = await pair(face)
+      const memory = await consumer.call<number>('live', length)
+      await write(consumer, memory, 0, 'stays')
+      const address = await consumer.call<bigint>('addressOfMemory', memory)
+      await assert.rejects(attach(consumer, permit, { length, address }), code('EINVAL'))
+      assert.equal(await read(consumer, memory, 0, 5), 'stays')
     },
   },
   {
