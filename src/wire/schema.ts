@@ -10,7 +10,7 @@
 import type { Fields, MessageLayout } from './layout.js'
 
 /** Raised whenever a layout changes; both ends must say the same number. */
-export const protocolVersion = 3
+export const protocolVersion = 4
 
 /** Bytes of a datagram at the most, header included. */
 export const maxMessageBytes = 65_536
@@ -105,7 +105,19 @@ export const makeFlag = {
 
 export const messages = {
   // Any connection, first thing.
-  hello: { code: 1, fields: { version: 'u32', role: 'u32' }, tail: 'none' },
+  hello: {
+    code: 1,
+    fields: {
+      version: 'u32',
+      role: 'u32',
+      /** A random number of the program that runs in the process; the one that an exec puts in its place has another. */
+      image: 'u64',
+      /** An agent's thread, as its own process numbers it; 0 on other connections. */
+      thread: 'u32',
+      reserved: 'u32',
+    },
+    tail: 'none',
+  },
   welcome: {
     code: 2,
     fields: { serviceStart: 'u64', partition: 'u32', incarnation: 'u32' },
