@@ -10,6 +10,7 @@
 #include "../core/memory.h"
 #include "address_space.h"
 #include "debug.h"
+#include "environment.h"
 #include "permits.h"
 #include "session.h"
 #include "steps.h"
@@ -160,7 +161,7 @@ static int tell_paged(uint64_t address) {
 
 /* Maps the range; `extents` NULL: as the core has kept it. */
 static int map(const struct range *range, const struct xm_extents *extents, void **attached) {
-    const char *keep = secure_getenv("XPMEM_OWNER_EXIT");
+    const char *keep = xm_environment_get("XPMEM_OWNER_EXIT");
     struct xm_attach_request request = {.agent = xm_session_agent(),
                                         .apid = range->apid,
                                         .offset = range->offset,

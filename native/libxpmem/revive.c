@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "command.h"
 #include "debug.h"
+#include "environment.h"
 #include "registry.h"
 #include "session_parts.h"
 #include "start.h"
@@ -101,6 +102,8 @@ static bool my_turn(void) {
 
 static void start(void) {
     char command[PATH_MAX];
+    if (xm_environment_foreign())
+        return give_up(-ENOENT, "no service runs, and a set-user-id program does not start one");
     if (starting.starts == MOST_STARTS)
         return give_up(-ENOENT, "the service was started, and ended at once: try 'xpmem serve'");
     if (!my_turn())
