@@ -267,6 +267,32 @@ static void a_program_may_change_its_environment_while_a_service_is_started(void
     fake_stop(&fake);
 }
 
+static void get_nothing(void) {
+    CHECK_EQUAL(xpmem_get(42, XPMEM_RDWR, XPMEM_PERMIT_MODE, NULL), -1);
+    CHECK_EQUAL(errno, ETIMEDOUT);
+}
+
+static void a_process_that_holds_nothing_starts_a_service_once_there_is_a_command(void) {
+    char started[128];
+    char command[128];
+    fake_start(&fake);
+    snprintf(command, sizeof command, "%s/command", fake.directory);
+    snprintf(started, sizeof started, "%s/started", fake.directory);
+    setenv("XPMEM_COMMAND", command, 1);
+    open_session(&fake);
+    leave_nothing();
+    get_nothing();
+    get_nothing();
+    write_command(command, "#!/bin/sh\n: >\"$5/started\"\n");
+    while (access(started, F_OK) != 0)
+        get_nothing();
+    fake_listen(&fake);
+    get_permit(&fake, 6, 0);
+    unlink(command);
+    unlink(started);
+    fake_stop(&fake);
+}
+
 int main(void) {
     RUN_ALONE(a_new_service_is_told_what_the_old_one_knew_and_asked_what_it_left_open);
     RUN_ALONE(an_owner_that_makes_no_call_comes_back_by_itself);
@@ -280,5 +306,6 @@ int main(void) {
     RUN_ALONE(a_process_that_needs_no_service_starts_none);
     RUN_ALONE(the_environment_of_the_first_call_counts);
     RUN_ALONE(a_program_may_change_its_environment_while_a_service_is_started);
+    RUN_ALONE(a_process_that_holds_nothing_starts_a_service_once_there_is_a_command);
     return 0;
 }
