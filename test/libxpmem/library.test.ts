@@ -173,7 +173,9 @@ test('make install fills a prefix that programs can be compiled against', async 
   assert.match(readlinkSync(join(prefix, 'lib/libxpmem.so.0')), /^libxpmem\.so\.0\.\d+\.\d+\.\d+$/)
   assert.match(
     readFileSync(join(prefix, 'lib/pkgconfig/xpmem.pc'), 'utf8'),
-    new RegExp(`^prefix=${prefix}\n(.*\n)*Libs: -L\\$\\{libdir\\} -lxpmem\n(.*\n)*Cflags: -I\\$\\{includedir\\}\n$`),
+    new RegExp(
+      `^prefix=${prefix}\n(.*\n)*Libs: -L\\$\\{libdir\\} -lxpmem\nLibs\\.private: -pthread -ldl\nCflags: -I\\$\\{includedir\\}\n$`,
+    ),
   )
   const program = compileProgram(t, { include: join(prefix, 'include'), lib: join(prefix, 'lib') })
   const started = startProgram(program, { XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_COMMAND: cliPath })
