@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { geteuid } from 'node:process'
 import { test } from 'node:test'
-import type { Got, Made } from '../conformance/face.js'
 import { startActor } from '../support/actor.js'
 import { startCActor } from '../support/c-actor.js'
 import { runtimeDirectory, startService } from '../support/service.js'
 import { until } from '../support/until.js'
+import type { Got, Made } from './face.js'
 
 test("a service that may not look at its clients' mappings hears of an exec of an owner's", async (t) => {
   if (geteuid?.() !== 0) return t.skip('NOT RUN: only root has a capability to take from a service')
