@@ -69,7 +69,7 @@ export class ThreadGroup {
 
   /**
    * The agent's thread, by the number that it gave, which another pid namespace has for another thread
-   * or none. The mappings are opened here, while the program that they are of is there.
+   * or none. The mappings are opened here, while the program that they are of is most likely there.
    */
   setAgentThread(id: number): void {
     const start = id === this.pid ? undefined : threadStartTimeOf(this.pid, id)
@@ -85,12 +85,18 @@ export class ThreadGroup {
    * connections of a program that goes on may close as well.
    */
   get running(): boolean | undefined {
+    const threadLives = this.#agentThreadLives()
+    if (threadLives === true) return true
+    if (this.#maps === undefined || this.#maps < 0) return threadLives
+    if (kernel.mappings(this.#maps, 0n, kernel.pageSize) === undefined) return false
+    // A program that closes descriptors which it did not open may have ended its agent's thread. Where
+    // no thread was seen when the mappings were opened, they may be the next program's.
+    return threadLives === false ? true : undefined
+  }
+
+  #agentThreadLives(): boolean | undefined {
     const thread = this.#agentThread
-    if (thread !== undefined && threadStartTimeOf(this.pid, thread.id) === thread.start) return true
-    // A program that closes descriptors which it did not open may have ended its agent's thread.
-    if (this.#maps !== undefined && this.#maps >= 0)
-      return kernel.mappings(this.#maps, 0n, kernel.pageSize) !== undefined
-    return thread === undefined ? undefined : false
+    return thread && threadStartTimeOf(this.pid, thread.id) === thread.start
   }
 
   /** The process's mappings that have some of a range; undefined if this process may not know. */
@@ -113,8 +119,8 @@ export class ThreadGroup {
       if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) this.#maps = -1
       return undefined
     }
-    // Asked after it was opened: if it is right now, it is of that process.
-    if (this.#gone || startTimeOf(this.pid) !== this.start) {
+    // Asked after it was opened: if it is right now, it is of that process, and of that program.
+    if (this.#gone || startTimeOf(this.pid) !== this.start || this.#agentThreadLives() === false) {
       kernel.close(descriptor)
       this.#maps = -1
     } else if (this.#keptMaps.hasRoom()) {
