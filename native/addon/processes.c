@@ -7,6 +7,18 @@
 #include "../core/withheld.h"
 #include "values.h"
 
+static napi_value js_image(napi_env env, napi_callback_info info) {
+    struct xm_env *e;
+    uint64_t image;
+    if (!xm_arguments(env, info, 0, NULL, &e))
+        return NULL;
+    int error = xm_image(&image);
+    napi_value value;
+    if (error != 0)
+        return xm_throw(env, error, "getrandom");
+    return xm_ok(env, napi_create_bigint_uint64(env, image, &value)) ? value : NULL;
+}
+
 static napi_value js_pidfd_open(napi_env env, napi_callback_info info) {
     napi_value argument;
     struct xm_env *e;
@@ -138,9 +150,13 @@ static napi_value js_futex_wake(napi_env env, napi_callback_info info) {
 
 bool xm_add_processes(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
-        {"pidfdOpen", js_pidfd_open},       {"readProcessMemory", js_read_process_memory},
-        {"mappingsOpen", js_mappings_open}, {"mappings", js_mappings},
-        {"futexWait", js_futex_wait},       {"futexWake", js_futex_wake},
+        {"image", js_image},
+        {"pidfdOpen", js_pidfd_open},
+        {"readProcessMemory", js_read_process_memory},
+        {"mappingsOpen", js_mappings_open},
+        {"mappings", js_mappings},
+        {"futexWait", js_futex_wait},
+        {"futexWake", js_futex_wake},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

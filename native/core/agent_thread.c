@@ -4,9 +4,11 @@
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "lock.h"
+#include "process.h"
 #include "seqpacket.h"
 #include "table.h"
 
@@ -177,8 +179,13 @@ static int refusal(const void *failure) {
 }
 
 static int greet(struct xm_agent *agent) {
-    struct xm_msg_hello hello = {{XM_CODE_HELLO, 0, 0}, XM_PROTOCOL_VERSION, XM_ROLE_AGENT};
-    int error = xm_agent_send(agent, &hello, XM_BYTES_HELLO, NULL, 0);
+    struct xm_msg_hello hello = {.header = {XM_CODE_HELLO, 0, 0},
+                                 .version = XM_PROTOCOL_VERSION,
+                                 .role = XM_ROLE_AGENT,
+                                 .thread = (uint32_t)syscall(SYS_gettid)};
+    int error = xm_image(&hello.image);
+    if (error == 0)
+        error = xm_agent_send(agent, &hello, XM_BYTES_HELLO, NULL, 0);
     if (error != 0)
         return error;
     ssize_t length = xm_agent_receive(agent);

@@ -1,9 +1,27 @@
 #include "process.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+int xm_image(uint64_t *image) {
+    /* 0 until somebody asked. */
+    static _Atomic uint64_t drawn;
+    uint64_t fresh;
+    uint64_t before = atomic_load(&drawn);
+    while (before == 0) {
+        ssize_t length = getrandom(&fresh, sizeof fresh, 0);
+        if (length < 0 && errno != EINTR)
+            return -errno;
+        if (length == sizeof fresh && atomic_compare_exchange_strong(&drawn, &before, fresh))
+            before = fresh;
+    }
+    *image = before;
+    return 0;
+}
 
 int xm_pidfd_open(pid_t pid) {
     long descriptor = syscall(SYS_pidfd_open, pid, 0);

@@ -190,11 +190,17 @@ struct xm_msg_hello {
     struct xm_header header;
     uint32_t version;
     uint32_t role;
+    uint64_t image;
+    uint32_t thread;
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct xm_msg_hello) >= 16 && sizeof(struct xm_msg_hello) < 24, "hello");
+_Static_assert(sizeof(struct xm_msg_hello) >= 32 && sizeof(struct xm_msg_hello) < 40, "hello");
 _Static_assert(offsetof(struct xm_msg_hello, version) == 8, "hello.version");
 _Static_assert(offsetof(struct xm_msg_hello, role) == 12, "hello.role");
-#define XM_BYTES_HELLO 16
+_Static_assert(offsetof(struct xm_msg_hello, image) == 16, "hello.image");
+_Static_assert(offsetof(struct xm_msg_hello, thread) == 24, "hello.thread");
+_Static_assert(offsetof(struct xm_msg_hello, reserved) == 28, "hello.reserved");
+#define XM_BYTES_HELLO 32
 
 struct xm_msg_welcome {
     struct xm_header header;

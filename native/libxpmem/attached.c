@@ -12,6 +12,7 @@
 #include "../core/withheld.h"
 #include "address_space.h"
 #include "debug.h"
+#include "environment.h"
 #include "permits.h"
 #include "registry.h"
 #include "session.h"
@@ -201,7 +202,7 @@ static int tell_paged(uint64_t address) {
 
 /* Maps the range; `extents` NULL: as the core has kept it. */
 static int map(const struct range *range, const struct xm_extents *extents, void **attached) {
-    const char *keep = secure_getenv("XPMEM_OWNER_EXIT");
+    const char *keep = xm_environment_get("XPMEM_OWNER_EXIT");
     struct xm_attach_request request = {.agent = xm_session_agent(),
                                         .apid = range->apid,
                                         .offset = range->offset,

@@ -36,8 +36,6 @@ void xm_session_lost(void) {
 }
 
 void xm_session_give_up(int error, const char *text) {
-    if (session->known)
-        return;
     session->failures++;
     session->failure = error;
     snprintf(session->failure_text, sizeof session->failure_text, "%s", text);
@@ -192,11 +190,20 @@ static void send_call(struct xm_call *call) {
         read_for_all(POLLIN | POLLOUT);
 }
 
+/*
+ * Whether a call waits for a service of its own accord: nobody has waited for one before, or all
+ * who did have given up.
+ */
+static bool is_first(const struct xm_call *call) {
+    return !session->known || call->since >= session->lost_at + XM_GIVE_UP_MS;
+}
+
 static void await_open(struct xm_call *call) {
-    int64_t deadline = (session->known ? session->lost_at : call->since) + XM_GIVE_UP_MS;
+    bool first = is_first(call);
+    int64_t deadline = (first ? call->since : session->lost_at) + XM_GIVE_UP_MS;
     struct timespec until = {deadline / 1000, deadline % 1000 * 1000000};
-    if (!session->known && call->failures != session->failures)
-        xm_call_finish(call, session->failure, session->failure_text);
+    if (first && call->failures != session->failures)
+        xm_call_finish(call, session->known ? -ETIMEDOUT : session->failure, session->failure_text);
     else if (xm_now_ms() < deadline)
         pthread_cond_timedwait(&call->changed, &session->lock, &until);
     else
@@ -229,7 +236,7 @@ static void add(struct xm_call *call) {
     call->failures = session->failures;
     header->request = call->number;
     xm_link_append(&session->calls, &call->link);
-    if (!session->open && !session->known)
+    if (!session->open && is_first(call))
         xm_agent_nudge(session->agent);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "debug.h"
+#include "environment.h"
 
 /* From the folder that the library lies in: as installed, and in the npm package's prebuilds. */
 static const char *const places[] = {"xpmem", "../bin/xpmem", "../../dist/src/cli/main.js"};
@@ -40,7 +41,7 @@ static bool find_beside_library(char *path) {
 
 static bool find_in_path(char *path) {
     char candidate[PATH_MAX];
-    const char *folder = secure_getenv("PATH");
+    const char *folder = xm_environment_get("PATH");
     while (folder != NULL && *folder != '\0') {
         size_t length = strcspn(folder, ":");
         int needed = snprintf(candidate, sizeof candidate, "%.*s/xpmem", (int)length, folder);
@@ -54,7 +55,7 @@ static bool find_in_path(char *path) {
 }
 
 int xm_command_find(char *path) {
-    const char *chosen = secure_getenv("XPMEM_COMMAND");
+    const char *chosen = xm_environment_get("XPMEM_COMMAND");
     if (chosen != NULL && chosen[0] != '\0') {
         if (is_program(chosen, path))
             return 0;

@@ -7,7 +7,8 @@
 
 /*
  * Finds `xpmem`: what XPMEM_COMMAND names, else beside this library, else in PATH. `path` becomes
- * absolute; it has room for PATH_MAX bytes. 0 or -ENOENT. Notes why.
+ * absolute; it has room for PATH_MAX bytes. 0 or -ENOENT. Notes why. The variables are as they were
+ * at the process's first call.
  */
 int xm_command_find(char *path);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../core/process.h"
 #include "clock.h"
 #include "debug.h"
 #include "messages.h"
@@ -154,9 +155,12 @@ static int restore(int socket) {
 }
 
 static int greet(int socket, uint64_t *service_start) {
-    struct xm_msg_hello hello = {{XM_CODE_HELLO, 0, 0}, XM_PROTOCOL_VERSION, XM_ROLE_CONTROL};
+    struct xm_msg_hello hello = {
+        .header = {XM_CODE_HELLO, 0, 0}, .version = XM_PROTOCOL_VERSION, .role = XM_ROLE_CONTROL};
     bool refused;
-    int error = ask(socket, &hello.header, XM_BYTES_HELLO, XM_CODE_WELCOME, &refused);
+    int error = xm_image(&hello.image);
+    if (error == 0)
+        error = ask(socket, &hello.header, XM_BYTES_HELLO, XM_CODE_WELCOME, &refused);
     if (error == 0)
         *service_start = ((const struct xm_msg_welcome *)session->received.bytes)->service_start;
     return error;

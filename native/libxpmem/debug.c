@@ -2,16 +2,31 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+/* Until the first call, when nobody looks but threads of the program. */
+#define UNSETTLED (-1)
+
 static _Thread_local char noted[400];
 
-bool xm_debug_enabled(void) {
+static atomic_int settled = UNSETTLED;
+
+static bool is_asked_for(void) {
     const char *value = secure_getenv("XPMEM_DEBUG");
     return value != NULL && strcmp(value, "1") == 0;
+}
+
+bool xm_debug_enabled(void) {
+    int enabled = atomic_load(&settled);
+    return enabled == UNSETTLED ? is_asked_for() : enabled != 0;
+}
+
+void xm_debug_settle(void) {
+    atomic_store(&settled, is_asked_for());
 }
 
 /* strerrorname_np is younger than some C libraries this runs on. */

@@ -5,7 +5,10 @@
 
 #include <stdbool.h>
 
+/* As XPMEM_DEBUG says; as it said, once that is settled. */
 bool xm_debug_enabled(void);
+/* Settles it, on a thread of the program, before there are others that may not look. */
+void xm_debug_settle(void);
 
 /* Notes why the calling thread's call fails. `error`, a negative errno. */
 int xm_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));

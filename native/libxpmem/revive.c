@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "command.h"
 #include "debug.h"
+#include "environment.h"
 #include "registry.h"
 #include "session_parts.h"
 #include "start.h"
@@ -24,7 +25,7 @@
 /* How long another process that is starting the service is waited for. */
 #define TURN_MS 3000
 
-/* How long a process that nobody calls in waits until it tries to start the service again. */
+/* How long a process that had a service waits until it tries to start the next one again. */
 #define REST_MS 10000
 
 static struct xm_session *const session = &xm_session;
@@ -101,6 +102,8 @@ static bool my_turn(void) {
 
 static void start(void) {
     char command[PATH_MAX];
+    if (xm_environment_foreign())
+        return give_up(-ENOENT, "no service runs, and a set-user-id program does not start one");
     if (starting.starts == MOST_STARTS)
         return give_up(-ENOENT, "the service was started, and ended at once: try 'xpmem serve'");
     if (!my_turn())
@@ -113,6 +116,15 @@ static void start(void) {
     starting.pidfd = pidfd;
     starting.started_at = xm_now_ms();
     look_again(pidfd, 0);
+}
+
+/* While it rests: who calls now hears of the failure before. */
+static void refuse_calls(void) {
+    char text[sizeof session->failure_text];
+    xm_session_lock();
+    memcpy(text, session->failure_text, sizeof text);
+    xm_session_give_up(session->failure, text);
+    xm_session_unlock();
 }
 
 /* Whether a service is any use to this process. */
@@ -143,7 +155,9 @@ void xm_session_missing(struct xm_listener *listener, int error) {
         return wait_for_start();
     if (!needed(&waited_for))
         return;
-    bool rests = xm_now_ms() < starting.rest_until || starting.tries <= PATIENT_TRIES;
-    if (!session->known ? waited_for : !rests)
+    bool rests = xm_now_ms() < starting.rest_until;
+    if (!session->known ? waited_for : !rests && starting.tries > PATIENT_TRIES)
         start();
+    else if (session->known && rests)
+        refuse_calls();
 }

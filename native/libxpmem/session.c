@@ -7,6 +7,7 @@
 #include "../core/userfault.h"
 #include "attached.h"
 #include "debug.h"
+#include "environment.h"
 #include "registry.h"
 #include "session_parts.h"
 
@@ -71,7 +72,11 @@ static void ignore_change(struct xm_listener *listener) {
 }
 
 static int begin(void) {
-    int error = xm_paths_find(&session->paths);
+    int error = xm_environment_copy();
+    if (error != 0)
+        return xm_fail(error, "there is no memory for the environment");
+    xm_debug_settle();
+    error = xm_paths_find(&session->paths);
     if (error == 0)
         error = xm_paths_check(&session->paths);
     if (error != 0)

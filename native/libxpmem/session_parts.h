@@ -45,7 +45,7 @@ struct xm_session {
     int64_t quiet_since;
     bool pinged;
 
-    /* How often the first opening has failed, and why the last time. */
+    /* How often a service could not be had, and why the last time. */
     unsigned failures;
     int failure;
     char failure_text[256];
@@ -69,7 +69,7 @@ void xm_session_lost(void);
 void xm_call_finish(struct xm_call *call, int error, const char *text);
 /* All calls look again. */
 void xm_calls_wake(void);
-/* Before the service has ever answered: it will not, and calls that wait for it fail. */
+/* The service does not come: calls fail that wait for one of their own accord. */
 void xm_session_give_up(int error, const char *text);
 /*
  * Receives a message if there is one, into `received`. Its length, 0 at the end, -EAGAIN, or

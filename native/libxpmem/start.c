@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -16,12 +15,10 @@
 #include <unistd.h>
 
 #include "debug.h"
+#include "environment.h"
 
 /* How long a service that a client started stays without clients. */
 #define IDLE_EXIT_SECONDS "30"
-
-/* V8 settings that keep the service small: it allocates little and lives long. */
-#define NODE_OPTIONS "NODE_OPTIONS=--max-semi-space-size=1 --v8-pool-size=1"
 
 #define STACK_BYTES (256 * 1024)
 
@@ -131,41 +128,21 @@ static int open_null(void) {
     return null < 0 ? error : null;
 }
 
-/* This process's environment with other NODE_OPTIONS; to be freed. NULL: no memory. */
-static char **make_environment(void) {
-    static char options[] = NODE_OPTIONS;
-    size_t count = 0;
-    while (environ != NULL && environ[count] != NULL)
-        count++;
-    char **environment = calloc(count + 2, sizeof *environment);
-    if (environment == NULL)
-        return NULL;
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (strncmp(environ[i], NODE_OPTIONS, sizeof "NODE_OPTIONS=" - 1) != 0)
-            environment[kept++] = environ[i];
-    }
-    environment[kept] = options;
-    return environment;
-}
-
 int xm_service_start(const struct xm_paths *paths, const char *command) {
     const char *arguments[] = {command,          "serve",           "--partition",
                                paths->partition, "--runtime-dir",   paths->directory,
                                "--idle-exit",    IDLE_EXIT_SECONDS, NULL};
     struct rlimit files = {.rlim_cur = 1024};
     getrlimit(RLIMIT_NOFILE, &files);
-    char **environment = make_environment();
     struct launch launch = {.command = command,
                             .arguments = (char *const *)(uintptr_t)arguments,
-                            .environment = environment,
+                            .environment = xm_environment_for_service(),
                             .keep_stderr = xm_debug_enabled(),
                             .descriptors = files.rlim_cur};
-    launch.null = environment == NULL ? -ENOMEM : open_null();
+    launch.null = launch.environment == NULL ? -ENOMEM : open_null();
     int error = launch.null < 0 ? launch.null : run(&launch);
     if (launch.null >= 0)
         close(launch.null);
-    free(environment);
     return error == 0 ? launch.pidfd : xm_fail(error, "%s cannot be started", command);
 }
 

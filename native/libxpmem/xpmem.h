@@ -8,7 +8,8 @@
  * Every call may be made from any thread. A call that fails returns -1 (xpmem_attach: (void *)-1)
  * and sets errno. Beside the errors told below, every call but xpmem_detach may fail with
  *
- *   ENOENT      no service runs and none can be started (all calls, the first one above all)
+ *   ENOENT      no service runs and none can be started (all calls, the first one above all);
+ *               a set-user-id program starts none
  *   EACCES      the runtime directory or its socket is not this user's to use
  *   EINVAL, ENAMETOOLONG  XPMEM_PARTITION or XPMEM_RUNTIME_DIR cannot be what they are
  *   EPROTO      the service speaks another version of the protocol, or nonsense
@@ -16,7 +17,7 @@
  *   ECONNRESET  the service closed the connection before it answered
  *   EMFILE, ENOMEM  something has run out
  *
- * Environment:
+ * Environment, as it is at the process's first call, and unheeded in a set-user-id program:
  *
  *   XPMEM_PARTITION    the partition's name; `default` otherwise
  *   XPMEM_RUNTIME_DIR  where its service's socket lies; otherwise /run/xpmem for root,

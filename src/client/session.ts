@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { isMainThread } from 'node:worker_threads'
 import { asXpmemError, codeOf, XpmemError } from '../errors.js'
+import { kernel } from '../kernel/index.js'
 import type { RuntimePaths } from '../runtime-directory.js'
 import { Channel } from '../transport/channel.js'
 import { closeAll, type Descriptor } from '../transport/descriptor.js'
@@ -198,7 +199,7 @@ export class Session extends EventEmitter<SessionEvents> {
       }, helloTimeoutMs)
       if (this.#isNeeded() || this.#state === 'opening') channel.ref()
       else timer.unref()
-      channel.send('hello', 0, { version: protocolVersion, role: role.control })
+      channel.send('hello', 0, { version: protocolVersion, role: role.control, image: kernel.image() })
     })
   }
 

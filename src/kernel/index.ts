@@ -175,6 +175,8 @@ export interface Kernel {
   forgetFarewell(socket: number): void
 
   // Processes
+  /** A random number of the program that runs in this process, the same on all of its threads. */
+  image(): bigint
   /** A pidfd, or ESRCH. */
   pidfdOpen(pid: number): number
   /** A descriptor for `mappings` of a process; EACCES if this one may not know. */

@@ -31,6 +31,8 @@ export interface ConnectionHost {
   /** The peer's process. Throws EMFILE if it has too many connections. Takes the pidfd. */
   admit(peer: Peer): ThreadGroup
   welcome(channel: Channel, request: number): void
+  /** The program that says hello, by its number. Ends the one before it in the same process. */
+  identify(connection: Connection, image: bigint): void
   openSession(client: Client): void
   /** Answers a request, now or later. The descriptors are its to close. */
   handle(client: Client, message: Message, descriptors: number[]): Promise<void> | undefined
@@ -45,7 +47,8 @@ export interface ConnectionHost {
 /** One accepted connection: nobody, then a client or an agent. */
 export class Connection {
   readonly channel: Channel
-  readonly group: ThreadGroup
+  /** Until the hello, the program that the service knows in the peer's process, which may be another now. */
+  group: ThreadGroup
   readonly session: SessionId
   readonly #host: ConnectionHost
   readonly #peer: Peer
@@ -72,6 +75,19 @@ export class Connection {
       helloTimeoutMs,
     )
     this.#helloTimer.unref()
+  }
+
+  /** Makes it a connection of the program that the process runs now. */
+  moveTo(group: ThreadGroup): void {
+    this.group.connections -= 1
+    group.connections += 1
+    this.group = group
+    this.readOrPause()
+  }
+
+  /** Whether it has said hello. */
+  get greeted(): boolean {
+    return this.#client !== undefined || this.#agent !== undefined
   }
 
   /** Reads if the peer may say more now. */
@@ -124,6 +140,7 @@ export class Connection {
       )
     }
     clearTimeout(this.#helloTimer)
+    this.#host.identify(this, message.image)
     if (message.role === role.control) {
       const { uid, gid, groups } = this.#peer
       this.#client = {
@@ -136,6 +153,7 @@ export class Connection {
       this.#host.openSession(this.#client)
     } else if (message.role === role.agent) {
       if (this.group.agent !== undefined) throw new XpmemError('EEXIST', 'hello', 'this process has an agent')
+      this.group.setAgentThread(message.thread)
       this.channel.reading = 'always'
       this.#agent = new AgentLink(this.channel)
     } else {

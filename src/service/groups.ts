@@ -2,8 +2,8 @@ import { XpmemError } from '../errors.js'
 import { kernel, type Mapping, type Peer, type Poll } from '../kernel/index.js'
 import type { AgentLink } from './agent-link.js'
 import type { MemoryAllowance } from './allowance.js'
-import { startTimeOf } from './processes.js'
-import type { GroupId } from './registry.js'
+import { startTimeOf, threadStartTimeOf } from './processes.js'
+import type { GroupId, SessionId } from './registry.js'
 
 interface GroupFacts {
   readonly id: GroupId
@@ -19,7 +19,18 @@ interface KeptMaps {
   hasRoom(): boolean
 }
 
-/** A process that the service knows, for as long as its pidfd says that it lives. */
+/** The program that runs in a process, until an exec puts another in its place. */
+interface Image {
+  /** A random number of its own. */
+  readonly number: bigint
+  /** The newest connection that has said so. */
+  newest: SessionId
+}
+
+/**
+ * A process that the service knows, for as long as its pidfd says that it lives and it runs the
+ * program that it ran. The program that an exec puts in its place is another group.
+ */
 export class ThreadGroup {
   readonly id: GroupId
   readonly pid: number
@@ -29,7 +40,10 @@ export class ThreadGroup {
   readonly #poll: Poll
   agent: AgentLink | undefined
   connections = 0
+  /** Undefined of a process that has not said hello yet. */
+  image: Image | undefined
   #gone = false
+  #agentThread: { readonly id: number; readonly start: bigint } | undefined
   readonly #keptMaps: KeptMaps
   /** Opened when it is needed, and kept if there is room; -1 if it could not be. */
   #maps: number | undefined
@@ -53,6 +67,38 @@ export class ThreadGroup {
     return this.#gone
   }
 
+  /**
+   * The agent's thread, by the number that it gave, which another pid namespace has for another thread
+   * or none. The mappings are opened here, while the program that they are of is most likely there.
+   */
+  setAgentThread(id: number): void {
+    const start = id === this.pid ? undefined : threadStartTimeOf(this.pid, id)
+    this.#agentThread = start === undefined ? undefined : { id, start }
+    if (this.#maps !== undefined) return
+    const maps = this.#openMaps()
+    if (maps !== undefined && maps !== this.#maps) kernel.close(maps)
+  }
+
+  /**
+   * Whether the process still runs the program that said hello; undefined if that cannot be seen.
+   * An exec ends every other thread and all mappings. It closes the connections after that, and the
+   * connections of a program that goes on may close as well.
+   */
+  get running(): boolean | undefined {
+    const threadLives = this.#agentThreadLives()
+    if (threadLives === true) return true
+    if (this.#maps === undefined || this.#maps < 0) return threadLives
+    if (kernel.mappings(this.#maps, 0n, kernel.pageSize) === undefined) return false
+    // A program that closes descriptors which it did not open may have ended its agent's thread. Where
+    // no thread was seen when the mappings were opened, they may be the next program's.
+    return threadLives === false ? true : undefined
+  }
+
+  #agentThreadLives(): boolean | undefined {
+    const thread = this.#agentThread
+    return thread && threadStartTimeOf(this.pid, thread.id) === thread.start
+  }
+
   /** The process's mappings that have some of a range; undefined if this process may not know. */
   mappings(address: bigint, length: number): Mapping[] | undefined {
     const maps = this.#maps ?? this.#openMaps()
@@ -73,8 +119,8 @@ export class ThreadGroup {
       if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) this.#maps = -1
       return undefined
     }
-    // Asked after it was opened: if it is right now, it is of that process.
-    if (this.#gone || startTimeOf(this.pid) !== this.start) {
+    // Asked after it was opened: if it is right now, it is of that process, and of that program.
+    if (this.#gone || startTimeOf(this.pid) !== this.start || this.#agentThreadLives() === false) {
       kernel.close(descriptor)
       this.#maps = -1
     } else if (this.#keptMaps.hasRoom()) {
@@ -178,6 +224,19 @@ export class Groups {
     if (startTimeOf(pid) === start) return this.#add(pid, start, pidfd)
     kernel.close(pidfd)
     return undefined
+  }
+
+  /** What is to the process from now on what the group was; undefined if the process is gone. */
+  succeed(group: ThreadGroup): ThreadGroup | undefined {
+    this.#drop(group)
+    return this.ofPid(group.pid, group.start)
+  }
+
+  /** The program that the group stood for has ended, though its process lives. */
+  end(group: ThreadGroup): void {
+    if (group.gone) return
+    group.close()
+    this.#gone(group)
   }
 
   /** Lets go of a process that has nothing here any more, though it lives. */

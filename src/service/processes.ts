@@ -5,8 +5,17 @@ import { closeSync, openSync, readFileSync, readlinkSync, readSync, statSync } f
  * with its pid tells it from every other process. Undefined if it is gone or cannot be seen.
  */
 export function startTimeOf(pid: number): bigint | undefined {
+  return startTimeIn(`/proc/${pid}/stat`)
+}
+
+/** The same of one of its threads, which an exec ends, except that the main thread's number stays. */
+export function threadStartTimeOf(pid: number, thread: number): bigint | undefined {
+  return startTimeIn(`/proc/${pid}/task/${thread}/stat`)
+}
+
+function startTimeIn(path: string): bigint | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const stat = readFileSync(path, 'latin1')
     // The command, field 2, may hold anything, so count from its closing parenthesis.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return BigInt(fields[19] ?? '')

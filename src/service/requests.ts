@@ -325,12 +325,17 @@ export class Requests {
 }
 
 function segmentFacts(segid: bigint, { group, credentials }: Client) {
-  return [segid, group.pid, group.start, credentials.uid]
+  return [segid, group.pid, group.start, imageOf(group), credentials.uid]
 }
 
 function permitFacts(permit: Permit, client: Client, ownerPid: number, ownerStart: bigint) {
   const { group } = client
-  return [permit.apid, permit.segid, permit.access, group.pid, group.start, ownerPid, ownerStart]
+  return [permit.apid, permit.segid, permit.access, group.pid, group.start, imageOf(group), ownerPid, ownerStart]
+}
+
+function imageOf({ image }: Client['group']): bigint {
+  if (image === undefined) throw new Error('a client says hello before it asks')
+  return image.number
 }
 
 function checkOffer(who: Credentials, message: Message & { name: 'make' }): Offer {

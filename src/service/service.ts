@@ -24,6 +24,7 @@ import type { SegmentMemory } from './segment-memory.js'
 import { Strangers } from './strangers.js'
 import { loadKey, Tokens } from './tokens.js'
 import { Trimmer } from './trimmer.js'
+import { Unconnected } from './unconnected.js'
 
 export interface ServiceOptions extends FarOptions {
   readonly paths: RuntimePaths
@@ -69,6 +70,7 @@ export class Service implements ConnectionHost {
   readonly #far: Far
   readonly #connections = new Set<Connection>()
   readonly #maxConnections: number
+  readonly #unconnected = new Unconnected((group) => this.#groups.end(group))
   readonly strangers = new Strangers((group) => {
     for (const connection of this.#connections) if (connection.group === group) connection.readOrPause()
   })
@@ -207,6 +209,7 @@ export class Service implements ConnectionHost {
     clearTimeout(this.#idleTimer)
     this.#poll.close()
     this.#trimmer.close()
+    this.#unconnected.close()
     rmSync(this.#options.paths.socket, { force: true })
     kernel.close(this.#listener)
     const idle = this.#connections.size === 0 && this.#registry.segmentCount === 0
@@ -281,6 +284,33 @@ export class Service implements ConnectionHost {
     return this.#groups.ofPeer(peer)
   }
 
+  /** A process's descriptors of the library close at exec, and the program that comes then has another number. */
+  identify(connection: Connection, image: bigint): void {
+    const { group, session } = connection
+    const known = group.image
+    if (known === undefined || known.number === image) {
+      group.image = { number: image, newest: Math.max(session, known?.newest ?? 0) }
+      return
+    }
+    // Connections are accepted in the order in which they were made.
+    if (session < known.newest) throw new XpmemError('ECANCELED', 'hello', 'an exec has ended the program that asks')
+    if (group.running === true)
+      throw new XpmemError('EEXIST', 'hello', 'this process uses xpmem already, by another copy of the library')
+    this.#replace(group, { number: image, newest: session })
+  }
+
+  /** Another program runs in the process: what the one before it had ends. Its connections go along. */
+  #replace(group: ThreadGroup, image: NonNullable<ThreadGroup['image']>): void {
+    const next = this.#groups.succeed(group)
+    if (next !== undefined) {
+      next.image = image
+      for (const connection of this.#connections)
+        if (connection.group === group && !connection.greeted) connection.moveTo(next)
+    }
+    this.#groups.end(group)
+    if (next === undefined) throw new XpmemError('ESRCH', 'hello', 'the process is gone')
+  }
+
   welcome(channel: Channel, request: number): void {
     channel.send('welcome', request, {
       serviceStart: BigInt(this.#startedMs),
@@ -331,6 +361,7 @@ export class Service implements ConnectionHost {
       this.#far.agentGone(group)
     }
     this.#forgetIfIdle(group)
+    this.#unconnected.look(group)
     this.#watchIdle()
   }
 

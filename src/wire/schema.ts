@@ -132,7 +132,19 @@ export const makeFlag = {
 
 export const messages = {
   // Any connection, first thing.
-  hello: { code: 1, fields: { version: 'u32', role: 'u32' }, tail: 'none' },
+  hello: {
+    code: 1,
+    fields: {
+      version: 'u32',
+      role: 'u32',
+      /** A random number of the program that runs in the process; the one that an exec puts in its place has another. */
+      image: 'u64',
+      /** An agent's thread, as its own process numbers it; 0 on other connections. */
+      thread: 'u32',
+      reserved: 'u32',
+    },
+    tail: 'none',
+  },
   welcome: {
     code: 2,
     fields: { serviceStart: 'u64', partition: 'u32', incarnation: 'u32' },

@@ -56,6 +56,11 @@ const ends = {
     'attachers: SIGBUS; get ENOENT; attach ENOENT; detach, release ok; with XPMEM_OWNER_EXIT=keep (C) or ' +
       "onOwnerExit: 'keep' (TypeScript) attachments keep the last content instead",
   ],
+  'owner execs': [
+    'exec in the owner while attached',
+    'as its end, whatever program comes: attachers: SIGBUS; get ENOENT; attach ENOENT; what the program offers is its own',
+  ],
+  'holder execs': ['exec in a process that attached', 'its attachments and permits are gone; attach, release ENOENT'],
   'owner unmaps': ['owner unmaps the memory while attached', 'attachers keep the last content'],
   'close duplicates': ['close(dup(fd)) of every descriptor of the owner', 'nothing happens'],
   popen: ['popen between make and get', 'ok'],

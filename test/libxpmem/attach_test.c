@@ -251,14 +251,22 @@ static void what_is_revoked_raises_SIGBUS_and_can_be_detached_and_released(void)
     fake_stop(&fake);
 }
 
-static void what_is_to_be_kept_stays_when_the_owner_ends_and_goes_when_it_removes(void) {
+static void what_an_owner_leaves_is_taken_unless_it_was_to_be_kept_at_the_first_call(void) {
     fake_start(&fake);
     get_permit(&fake, 6, 0);
-    char *taken = attach_all();
     CHECK_EQUAL(setenv("XPMEM_OWNER_EXIT", "keep", 1), 0);
-    char *kept = attach_all();
+    char *taken = attach_all();
     fake_revoke(&fake, 506, XM_REASON_OWNER_EXIT);
     CHECK_EQUAL(fault_at(taken), SIGBUS);
+    fake_stop(&fake);
+}
+
+static void what_is_to_be_kept_stays_when_the_owner_ends_and_goes_when_it_removes(void) {
+    fake_start(&fake);
+    CHECK_EQUAL(setenv("XPMEM_OWNER_EXIT", "keep", 1), 0);
+    get_permit(&fake, 6, 0);
+    char *kept = attach_all();
+    fake_revoke(&fake, 506, XM_REASON_OWNER_EXIT);
     CHECK_EQUAL(fault_at(kept), 0);
     fake_revoke(&fake, 506, XM_REASON_REMOVED);
     CHECK_EQUAL(fault_at(kept), SIGBUS);
@@ -393,6 +401,7 @@ int main(void) {
     RUN_ALONE(ordinary_memory_is_attached_over_and_an_attachment_is_EINVAL);
     RUN_ALONE(a_revocation_that_overtakes_the_answer_is_ENOENT);
     RUN_ALONE(what_is_revoked_raises_SIGBUS_and_can_be_detached_and_released);
+    RUN_ALONE(what_an_owner_leaves_is_taken_unless_it_was_to_be_kept_at_the_first_call);
     RUN_ALONE(what_is_to_be_kept_stays_when_the_owner_ends_and_goes_when_it_removes);
     RUN_ALONE(a_detach_takes_the_whole_attachment);
     RUN_ALONE(a_release_takes_all_attachments_of_the_permit);

@@ -5,6 +5,7 @@
 #include <limits.h>
 
 #include "../../native/libxpmem/command.h"
+#include "../../native/libxpmem/environment.h"
 #include "fake.h"
 
 static struct fake fake;
@@ -43,12 +44,14 @@ static void finds(const char *name) {
     char path[PATH_MAX];
     char expected[PATH_MAX];
     snprintf(expected, sizeof expected, "%s/%s", fake.directory, name);
+    CHECK_EQUAL(xm_environment_copy(), 0);
     CHECK_EQUAL(xm_command_find(path), 0);
     CHECK_EQUAL(strcmp(path, expected), 0);
 }
 
 static void finds_nothing(void) {
     char path[PATH_MAX];
+    CHECK_EQUAL(xm_environment_copy(), 0);
     CHECK_EQUAL(xm_command_find(path), -ENOENT);
 }
 

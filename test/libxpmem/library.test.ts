@@ -1,14 +1,26 @@
 /** C programs over libxpmem, with the real service. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import { geteuid } from 'node:process'
 import { after, type TestContext, test } from 'node:test'
 import { Partition } from '../../src/index.js'
 import { endServices, run, servicesIn, stage } from '../cli/cli.js'
+import { openToEverybody } from '../support/actor.js'
 import { cliPath, startService } from '../support/service.js'
 import { until } from '../support/until.js'
-import { builtPrefix, compileProgram, root, starter } from './program.js'
+import { builtPrefix, compileProgram, Program, root, starter } from './program.js'
 
 const program = compileProgram({ after }, { include: join(builtPrefix, 'include'), lib: join(builtPrefix, 'lib') })
 
@@ -120,6 +132,37 @@ test('what a program offered is gone when it ends', async (t) => {
   assert.equal(await other.ask('close'), 'closed')
 })
 
+test('a set-user-id program starts no service, which would run what its caller chose', async (t) => {
+  if (geteuid?.() !== 0) return t.skip('NOT RUN: only root can make a program of another user')
+  const [user, caller] = [65_533, 65_534]
+  const { runtimeDir } = stage(t)
+  openToEverybody(runtimeDir)
+  for (const folder of ['lib', 'bin', 'path', 'traces']) mkdirSync(join(runtimeDir, folder))
+  copyFileSync(join(builtPrefix, 'lib/libxpmem.so.0'), join(runtimeDir, 'lib/libxpmem.so.0'))
+  writeFileSync(join(runtimeDir, 'bin/xpmem'), '#!/usr/bin/env node\n', { mode: 0o755 })
+  const trace = join(runtimeDir, 'traces/started')
+  writeFileSync(join(runtimeDir, 'path/node'), `#!/bin/sh\n: >'${trace}'\n`, { mode: 0o755 })
+  chmodSync(join(runtimeDir, 'traces'), 0o777)
+  const library = { include: join(builtPrefix, 'include'), lib: join(runtimeDir, 'lib') }
+  const compiled = compileProgram(t, library)
+  const risen = join(runtimeDir, 'program')
+  copyFileSync(compiled, risen)
+  chownSync(risen, user, user)
+  chmodSync(risen, 0o4755)
+  const as = ['--reuid', `${caller}`, '--regid', `${caller}`, '--clear-groups']
+  const child = spawn('setpriv', [...as, risen], {
+    env: { PATH: `${join(runtimeDir, 'path')}:${process.env.PATH}` },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  const started = new Program(child)
+  t.after(() => started.end())
+  const version = await started.ask('version')
+  const effective = /^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]
+  if (effective !== `${user}`) return t.skip('NOT RUN: there are no set-user-id programs in the temporary directory')
+  assert.equal(version, `errno ${constants.errno.ENOENT}`)
+  assert.equal(existsSync(trace), false)
+})
+
 test('make install fills a prefix that programs can be compiled against', async (t) => {
   const startProgram = starter(t)
   const { runtimeDir } = stage(t)
@@ -130,7 +173,9 @@ test('make install fills a prefix that programs can be compiled against', async 
   assert.match(readlinkSync(join(prefix, 'lib/libxpmem.so.0')), /^libxpmem\.so\.0\.\d+\.\d+\.\d+$/)
   assert.match(
     readFileSync(join(prefix, 'lib/pkgconfig/xpmem.pc'), 'utf8'),
-    new RegExp(`^prefix=${prefix}\n(.*\n)*Libs: -L\\$\\{libdir\\} -lxpmem\n(.*\n)*Cflags: -I\\$\\{includedir\\}\n$`),
+    new RegExp(
+      `^prefix=${prefix}\n(.*\n)*Libs: -L\\$\\{libdir\\} -lxpmem\nLibs\\.private: -pthread -ldl\nCflags: -I\\$\\{includedir\\}\n$`,
+    ),
   )
   const program = compileProgram(t, { include: join(prefix, 'include'), lib: join(prefix, 'lib') })
   const started = startProgram(program, { XPMEM_RUNTIME_DIR: runtimeDir, XPMEM_COMMAND: cliPath })

@@ -186,8 +186,8 @@ static void a_process_that_needs_no_service_starts_none(void) {
     struct xm_agent *agent;
     char started[128];
     fake_start(&fake);
-    open_session(&fake);
     CHECK_EQUAL(setenv("XPMEM_COMMAND", PROBE, 1), 0);
+    open_session(&fake);
     CHECK_EQUAL(xm_agent_open(fake.path, XM_TRUST_ANYBODY, &listener, &agent), 0);
     fake_close(&fake.listener);
     CHECK_EQUAL(unlink(fake.path), 0);
@@ -196,6 +196,100 @@ static void a_process_that_needs_no_service_starts_none(void) {
     WAIT_UNTIL(atomic_load(&tries) > 6);
     snprintf(started, sizeof started, "%s/probe", fake.directory);
     CHECK_EQUAL(access(started, F_OK), -1);
+    fake_stop(&fake);
+}
+
+/* The service ends, and nothing is left that listens. */
+static void leave_nothing(void) {
+    fake_close(&fake.listener);
+    CHECK_EQUAL(unlink(fake.path), 0);
+    fake_die(&fake);
+}
+
+/* A command that does not serve. */
+static void write_command(const char *path, const char *text) {
+    FILE *script = fopen(path, "we");
+    CHECK(script != NULL);
+    fputs(text, script);
+    fclose(script);
+    CHECK_EQUAL(chmod(path, 0700), 0);
+}
+
+static void the_environment_of_the_first_call_counts(void) {
+    char first[128];
+    char second[128];
+    char trace[128];
+    struct job get = {.call = JOB_GET, .id = 42};
+    fake_start(&fake);
+    snprintf(first, sizeof first, "%s/first", fake.directory);
+    snprintf(second, sizeof second, "%s/second", fake.directory);
+    snprintf(trace, sizeof trace, "%s/trace", fake.directory);
+    write_command(first, "#!/bin/sh\necho \"$KEPT\" >\"$5/trace.new\"\n"
+                         "mv \"$5/trace.new\" \"$5/trace\"\n");
+    write_command(second, "#!/bin/sh\n");
+    setenv("XPMEM_COMMAND", first, 1);
+    setenv("KEPT", "before", 1);
+    open_session(&fake);
+    setenv("XPMEM_COMMAND", second, 1);
+    setenv("KEPT", "after", 1);
+    leave_nothing();
+    job_start(&get);
+    WAIT_UNTIL(access(trace, F_OK) == 0);
+    FILE *file = fopen(trace, "re");
+    char kept[16] = "";
+    CHECK(file != NULL && fgets(kept, sizeof kept, file) != NULL);
+    fclose(file);
+    CHECK_EQUAL(strcmp(kept, "before\n"), 0);
+    job_fails(&get, ETIMEDOUT);
+    unlink(first);
+    unlink(second);
+    unlink(trace);
+    fake_stop(&fake);
+}
+
+/* For the sanitizers, which would see the agent's thread look at what is being changed. */
+static void a_program_may_change_its_environment_while_a_service_is_started(void) {
+    char started[128];
+    char name[32];
+    struct job get = {.call = JOB_GET, .id = 42};
+    fake_start(&fake);
+    setenv("XPMEM_COMMAND", PROBE, 1);
+    open_session(&fake);
+    leave_nothing();
+    snprintf(started, sizeof started, "%s/probe", fake.directory);
+    job_start(&get);
+    for (unsigned i = 0; access(started, F_OK) != 0; i++) {
+        snprintf(name, sizeof name, "VARIABLE_%u", i % 5000);
+        CHECK_EQUAL(setenv(name, "value", 1), 0);
+    }
+    job_fails(&get, ETIMEDOUT);
+    unlink(started);
+    fake_stop(&fake);
+}
+
+static void get_nothing(void) {
+    CHECK_EQUAL(xpmem_get(42, XPMEM_RDWR, XPMEM_PERMIT_MODE, NULL), -1);
+    CHECK_EQUAL(errno, ETIMEDOUT);
+}
+
+static void a_process_that_holds_nothing_starts_a_service_once_there_is_a_command(void) {
+    char started[128];
+    char command[128];
+    fake_start(&fake);
+    snprintf(command, sizeof command, "%s/command", fake.directory);
+    snprintf(started, sizeof started, "%s/started", fake.directory);
+    setenv("XPMEM_COMMAND", command, 1);
+    open_session(&fake);
+    leave_nothing();
+    get_nothing();
+    get_nothing();
+    write_command(command, "#!/bin/sh\n: >\"$5/started\"\n");
+    while (access(started, F_OK) != 0)
+        get_nothing();
+    fake_listen(&fake);
+    get_permit(&fake, 6, 0);
+    unlink(command);
+    unlink(started);
     fake_stop(&fake);
 }
 
@@ -210,5 +304,8 @@ int main(void) {
     RUN_ALONE(a_service_of_another_version_is_EPROTO_at_once);
     RUN_ALONE(without_service_and_command_calls_are_ENOENT_until_there_is_one);
     RUN_ALONE(a_process_that_needs_no_service_starts_none);
+    RUN_ALONE(the_environment_of_the_first_call_counts);
+    RUN_ALONE(a_program_may_change_its_environment_while_a_service_is_started);
+    RUN_ALONE(a_process_that_holds_nothing_starts_a_service_once_there_is_a_command);
     return 0;
 }

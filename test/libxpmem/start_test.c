@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "../../native/libxpmem/environment.h"
 #include "../../native/libxpmem/start.h"
 #include "fake.h"
 
@@ -18,12 +19,14 @@ static struct xm_paths prepare(void) {
     struct xm_paths paths;
     fake_prepare(&fake);
     CHECK_EQUAL(xm_paths_find(&paths), 0);
+    CHECK_EQUAL(xm_environment_copy(), 0);
     return paths;
 }
 
 /* Starts the probe, waits for its end, and reads what it told. */
 static void run_probe(const struct xm_paths *paths, char *told, size_t capacity) {
     char path[128];
+    CHECK_EQUAL(xm_environment_copy(), 0);
     int pidfd = xm_service_start(paths, PROBE);
     CHECK(pidfd >= 0);
     struct pollfd watched = {pidfd, POLLIN, 0};

@@ -89,7 +89,7 @@ export class RawClient {
   }
 
   async hello(kind: number = role.control): Promise<void> {
-    this.send('hello', 1, { version: protocolVersion, role: kind })
+    this.send('hello', 1, { version: protocolVersion, role: kind, image: kernel.image() })
     await this.answer(1)
     this.received.length = 0
   }

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test'
 import { Allowance } from '../../src/service/allowance.js'
 import { Groups, type ThreadGroup } from '../../src/service/groups.js'
 import { startTimeOf } from '../../src/service/processes.js'
+import { until } from '../support/until.js'
 
 /** Processes that a service knows, and may keep so many descriptors of beside their pidfds. */
 async function groupsOf(t: TestContext, count: number, mayKeep: () => boolean) {
@@ -44,4 +45,14 @@ test('without room the mappings are looked at and not kept open', async (t) => {
   for (let times = 0; times < 3; times += 1) for (const group of known) assert(group.mappings(0n, 2 ** 47)?.length)
   assert.equal(groups.descriptorCount, 3)
   assert.equal(openDescriptors(), before + 1)
+})
+
+test('of a program whose agent was not seen only the end is told', async (t) => {
+  const { known } = await groupsOf(t, 1, () => true)
+  const group = known[0] as ThreadGroup
+  assert.equal(group.running, undefined)
+  group.setAgentThread(2 ** 22 + 1)
+  assert.equal(group.running, undefined)
+  process.kill(group.pid, 'SIGKILL')
+  await until(() => group.running === false)
 })

@@ -133,6 +133,20 @@ static void call_close_duplicates(struct request *request) {
     answer(request, "n:%zu", closed);
 }
 
+/* exec PATH: another program from here on, by whichever thread; no answer unless it fails */
+static void call_exec(struct request *request) {
+    execl(text(request, 0), text(request, 0), (char *)NULL);
+    fail_errno(request, errno);
+}
+
+/* closeOthers: closes all descriptors but the standard ones; how many */
+static void call_close_others(struct request *request) {
+    size_t closed = 0;
+    for (int descriptor = STDERR_FILENO + 1; descriptor < 1024; descriptor += 1)
+        closed += close(descriptor) == 0;
+    answer(request, "n:%zu", closed);
+}
+
 /* exit: as a program that returns from main */
 static void call_exit(struct request *request) {
     (void)request;
@@ -157,9 +171,16 @@ static void call_environment(struct request *request) {
 }
 
 const struct call process_calls[] = {
-    {"fork", call_fork, false},   {"reap", call_reap, true},
-    {"spawn", call_spawn, false}, {"closeDuplicates", call_close_duplicates, false},
-    {"exit", call_exit, false},   {"_exit", call_exit_now, false},
-    {"abort", call_abort, false}, {"setenv", call_environment, false},
+    {"fork", call_fork, false},
+    {"reap", call_reap, true},
+    {"spawn", call_spawn, false},
+    {"exec", call_exec, false},
+    {"execInThread", call_exec, true},
+    {"closeDuplicates", call_close_duplicates, false},
+    {"closeOthers", call_close_others, false},
+    {"exit", call_exit, false},
+    {"_exit", call_exit_now, false},
+    {"abort", call_abort, false},
+    {"setenv", call_environment, false},
     {NULL, NULL, false},
 };

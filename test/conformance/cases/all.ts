@@ -3,6 +3,7 @@ import { attachCases } from './attach.js'
 import { childCases } from './children.js'
 import { detachCases } from './detach.js'
 import { endCases } from './ends.js'
+import { execCases } from './exec.js'
 import { makeGetCases } from './make-get.js'
 import { moveCases } from './moves.js'
 import { wholeCases } from './whole.js'
@@ -16,6 +17,7 @@ export const cases: readonly Case[] = [
   ...attachCases,
   ...detachCases,
   ...endCases,
+  ...execCases,
   ...moveCases,
   ...childCases,
 ]
