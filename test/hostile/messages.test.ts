@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { kernel } from '../../src/kernel/index.js'
 import { encodeOwn } from '../../src/wire/codec.js'
 import { type MessageName, maxMessageBytes, messages, protocolVersion, role } from '../../src/wire/schema.js'
 import { startActor } from '../support/actor.js'
@@ -78,7 +79,7 @@ test('messages that are none, or come when they must not', async (t) => {
   await scene.case(t, 'a second agent of one process is refused, and the first stays', async (hostile) => {
     const first = await hostile.greeted(role.agent)
     const second = hostile.client()
-    second.send('hello', 1, { version: protocolVersion, role: role.agent })
+    second.send('hello', 1, { version: protocolVersion, role: role.agent, image: kernel.image() })
     assertFailure(await second.answer(1), 'EEXIST')
     await second.whenEnded()
     first.poll()
