@@ -136,9 +136,8 @@ static void note_rows(const struct question *question, struct finding *finding) 
             continue;
         if (finding->withheld.length == 0)
             finding->withheld = *row;
-        xm_debug_report("attach", -EFAULT,
-                        "0x%" PRIx64 " bytes at offset 0x%" PRIx64 " are a hole: %s", row->length,
-                        row->offset, xm_withheld_text(reason_of(row)));
+        xm_debug_report("attach", 0, "0x%" PRIx64 " bytes at offset 0x%" PRIx64 " are a hole: %s",
+                        row->length, row->offset, xm_withheld_text(reason_of(row)));
     }
 }
 

@@ -98,6 +98,8 @@ static void take_message(size_t length, struct xm_received *beside) {
     if (!valid) {
         xm_debug_report("service", -EPROTO, "it sent what is no message");
         xm_session_lost();
+    } else if (header->code == XM_CODE_ROLLED_BACK) {
+        xm_rolled_back_report(header, length);
     } else if (call != NULL) {
         settle(call, length, beside);
     } else if (header->code == XM_CODE_FAILURE) {

@@ -75,7 +75,9 @@ static int ask(int socket, struct xm_header *message, size_t length, uint16_t co
     int error = send_message(socket, message, length);
     if (error != 0)
         return error;
-    ssize_t received = receive_message(socket);
+    ssize_t received;
+    while ((received = receive_message(socket)) >= 0 && answer->code == XM_CODE_ROLLED_BACK)
+        xm_rolled_back_report(answer, (size_t)received);
     if (received < 0)
         return (int)received;
     if (answer->code == XM_CODE_FAILURE) {

@@ -41,7 +41,8 @@ static const char *name_of(int number) {
         {EMFILE, "EMFILE"}, {ENFILE, "ENFILE"},   {EPROTO, "EPROTO"},
         {ENOENT, "ENOENT"}, {ENOMEM, "ENOMEM"},   {ENOTSUP, "ENOTSUP"},
         {ESRCH, "ESRCH"},   {ENOTDIR, "ENOTDIR"}, {ETIMEDOUT, "ETIMEDOUT"},
-        {EPERM, "EPERM"},   {EPIPE, "EPIPE"},
+        {EPERM, "EPERM"},   {EPIPE, "EPIPE"},     {EBADF, "EBADF"},
+        {EFBIG, "EFBIG"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (names[i].number == number)
@@ -50,16 +51,24 @@ static const char *name_of(int number) {
     return NULL;
 }
 
+/* What stands before the text: the error's name, or nothing where none is told. */
+static const char *prefix_of(int error, char *into, size_t capacity) {
+    const char *name = name_of(-error);
+    if (error == 0)
+        return "";
+    if (name != NULL)
+        snprintf(into, capacity, "%s: ", name);
+    else
+        snprintf(into, capacity, "errno %d: ", -error);
+    return into;
+}
+
 /* One line, whatever characters are in the text; the service tells what others said. */
 static void say(const char *what, int error, const char *text) {
     char line[600];
-    char number[24];
-    const char *name = name_of(-error);
-    if (name == NULL) {
-        snprintf(number, sizeof number, "errno %d", -error);
-        name = number;
-    }
-    int length = snprintf(line, sizeof line - 1, "xpmem: %s: %s: %s", what, name, text);
+    char prefix[24];
+    int length = snprintf(line, sizeof line - 1, "xpmem: %s: %s%s", what,
+                          prefix_of(error, prefix, sizeof prefix), text);
     size_t end = (size_t)length < sizeof line - 1 ? (size_t)length : sizeof line - 2;
     for (size_t i = 0; i < end; i++) {
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)

@@ -19,7 +19,7 @@ void xm_fail_forget(void);
 /* Says how a call failed, with what was noted. */
 void xm_fail_report(const char *call, int error);
 
-/* Says what happened beside any call. */
+/* Says what happened beside any call; `error` is 0 where nothing failed. */
 void xm_debug_report(const char *what, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

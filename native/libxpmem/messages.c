@@ -1,10 +1,12 @@
 #include "messages.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "../core/protocol.h"
+#include "debug.h"
 
 /* Errno values end before this. */
 #define ERRNO_END 4096
@@ -22,6 +24,7 @@ bool xm_message_valid(const void *message, size_t length) {
         {XM_CODE_EXTENTS, XM_BYTES_EXTENTS, XM_ROW_BYTES_EXTENT},
         {XM_CODE_MADE, XM_BYTES_MADE, 0},
         {XM_CODE_GOT, XM_BYTES_GOT, 0},
+        {XM_CODE_ROLLED_BACK, XM_BYTES_ROLLED_BACK, XM_ROW_BYTES_ROLLBACK},
     };
     const struct xm_header *header = message;
     if (length < sizeof *header)
@@ -48,4 +51,18 @@ void xm_failure_text(const void *failure, size_t length, char *into, size_t capa
     bytes = bytes < capacity - 1 ? bytes : capacity - 1;
     memcpy(into, (const char *)failure + XM_BYTES_FAILURE, bytes);
     into[bytes] = '\0';
+}
+
+void xm_rolled_back_report(const void *message, size_t length) {
+    struct xm_row_rollback row;
+    uint64_t segid;
+    memcpy(&segid, (const char *)message + offsetof(struct xm_msg_rolled_back, segid),
+           sizeof segid);
+    for (size_t at = XM_BYTES_ROLLED_BACK; at < length; at += XM_ROW_BYTES_ROLLBACK) {
+        memcpy(&row, (const char *)message + at, sizeof row);
+        xm_debug_report("rolled back", 0,
+                        "%" PRIu64 " bytes at %" PRIu64 " of segment 0x%016" PRIx64
+                        " have an earlier content again: the partition that wrote them is lost",
+                        row.length, row.offset, segid);
+    }
 }

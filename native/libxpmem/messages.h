@@ -12,5 +12,7 @@ bool xm_message_valid(const void *message, size_t length);
 int xm_failure_error(const void *failure);
 /* Copies its text, cut to fit and ended by a zero. */
 void xm_failure_text(const void *failure, size_t length, char *into, size_t capacity);
+/* Says which memory of a segment went back, for people: the interface has no word for it. */
+void xm_rolled_back_report(const void *message, size_t length);
 
 #endif

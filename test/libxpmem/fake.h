@@ -175,6 +175,19 @@ static inline void fake_done(const struct fake *fake, uint32_t request) {
     fake_send(fake, &done, XM_BYTES_DONE);
 }
 
+/* Two pieces of a segment went back. */
+static inline void fake_rolled_back(const struct fake *fake, uint64_t segid) {
+    char message[XM_BYTES_ROLLED_BACK + 2 * XM_ROW_BYTES_ROLLBACK];
+    struct xm_msg_rolled_back head = {{XM_CODE_ROLLED_BACK, 0, 0}, segid};
+    memcpy(message, &head, XM_BYTES_ROLLED_BACK);
+    for (size_t i = 0; i < 2; i++) {
+        struct xm_row_rollback row = {.offset = 2 * i * PAGE, .length = PAGE, .age_ms = 1000};
+        memcpy(message + XM_BYTES_ROLLED_BACK + i * XM_ROW_BYTES_ROLLBACK, &row,
+               XM_ROW_BYTES_ROLLBACK);
+    }
+    fake_send(fake, message, sizeof message);
+}
+
 static inline void fake_fail(const struct fake *fake, uint32_t request, uint32_t number) {
     struct {
         struct xm_msg_failure message;

@@ -52,6 +52,8 @@ static void an_owner_that_makes_no_call_comes_back_by_itself(void) {
     for (int i = 0; i < 3; i++) {
         fake_die(&fake);
         fake_connect(&fake);
+        /* Told in the midst of it. */
+        fake_rolled_back(&fake, 5);
         receive_restored((uintptr_t)memory);
     }
     fake_stop(&fake);

@@ -258,6 +258,19 @@ static void a_forked_child_has_a_session_of_its_own(void) {
     fake_stop(&fake);
 }
 
+static void what_went_back_is_no_answer_and_no_end(void) {
+    struct job get = {.call = JOB_GET, .id = 4};
+    void *memory = map_private(PAGE);
+    fake_start(&fake);
+    make_segment(&fake, memory, PAGE, 5);
+    job_start(&get);
+    fake_receive(&fake, XM_CODE_GET);
+    fake_rolled_back(&fake, 5);
+    fake_got(&fake, fake.message.header.request, 7, 0);
+    CHECK_EQUAL(job_end(&get), 7);
+    fake_stop(&fake);
+}
+
 int main(void) {
     RUN_ALONE(version_is_that_of_the_interface);
     RUN_ALONE(make_says_what_is_offered);
@@ -266,6 +279,7 @@ int main(void) {
     RUN_ALONE(calls_of_eight_threads_are_answered_in_any_order);
     RUN_ALONE(a_call_that_waits_does_not_hold_up_others);
     RUN_ALONE(what_is_no_message_ends_the_connection);
+    RUN_ALONE(what_went_back_is_no_answer_and_no_end);
     RUN_ALONE(another_answer_than_the_one_that_fits_is_EPROTO);
     RUN_ALONE(arguments_that_cannot_be_are_EINVAL_without_a_service);
     RUN_ALONE(the_whole_address_space_is_offered_from_0);

@@ -29,7 +29,6 @@ static int begin_listening(int pipes[2]) {
     CHECK_EQUAL(pipe(pipes), 0);
     CHECK_EQUAL(dup2(pipes[1], STDERR_FILENO), STDERR_FILENO);
     close(pipes[1]);
-    CHECK_EQUAL(setenv("XPMEM_DEBUG", "1", 1), 0);
     return before;
 }
 
@@ -87,6 +86,8 @@ static void with_nothing_beside_it_it_is_EFAULT(void) {
 }
 
 int main(void) {
+    /* It counts as it is at the first call. */
+    CHECK_EQUAL(setenv("XPMEM_DEBUG", "1", 1), 0);
     RUN_ALONE(it_is_a_hole_beside_what_is_shared_and_the_reason_is_told);
     RUN_ALONE(with_nothing_beside_it_it_is_EFAULT);
     return 0;
