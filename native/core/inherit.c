@@ -31,6 +31,8 @@ struct mapping {
     int file;
     int pagemap;
     size_t page;
+    /* Holes may be pages that another partition has: to touch one would put zeros into the file. */
+    bool is_paged;
 };
 
 /* Copies all pages of a range. */
@@ -52,7 +54,8 @@ static void copy(uint64_t start, uint64_t end, size_t page) {
 
 /* Pages of a hole of the file, none of which was copied. */
 static void fill(const struct mapping *m, uint64_t start, uint64_t end) {
-    if (end - start < LEAST_HOLE_PAGES * m->page ||
+    uint64_t least = m->is_paged ? 1 : LEAST_HOLE_PAGES;
+    if (end - start < least * m->page ||
         mmap((void *)(uintptr_t)start, end - start, m->vma->protection | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
         copy(start, end, m->page);
@@ -150,7 +153,7 @@ void xm_inherit(bool all, char *buffer, size_t capacity) {
                 continue;
             if (vma.shared)
                 make_private(&vma, file);
-            struct mapping mapping = {&vma, file->descriptor, pagemap, xm_page_size()};
+            struct mapping mapping = {&vma, file->descriptor, pagemap, xm_page_size(), vma.shared};
             if (file->kind == XM_FILE_MOVED)
                 copy_mapping(&mapping, all, frame);
         }

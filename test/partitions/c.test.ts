@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { startCActor } from '../support/c-actor.js'
+import { forkCActor, startCActor } from '../support/c-actor.js'
 import { until } from '../support/until.js'
 import { partitionOf, type Side } from '../xpc/pair.js'
 import { another, attach, load, page, startWorld, store, unreadBytes } from './world.js'
@@ -58,6 +58,34 @@ test('memory of a C program, moved when it is attached from afar, is one memory 
   await owner.call('remove', handle)
   await until(() => far.actor.events.some((event) => /^revoked:\d+:removed$/.test(event)))
   assert.equal(await load(owner, memory, 7, 12), 'written by 0')
+})
+
+test('a C program that forks while another partition has pages of its memory sees them when they come back', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const owner = await startC(t, home)
+  const memory = await owner.call<number>('live', 64 * page)
+  await owner.call('fill', memory, 0, 64 * page, 1)
+  const { segid } = await owner.call<{ segid: bigint }>('make', memory, { mode: 0o606 })
+  const writer = await attach(far.actor, segid, 'readwrite', { length: 64 * page })
+  for (const [first, count] of [
+    [3, 1],
+    [8, 2],
+    [30, 20],
+  ] as const) {
+    await far.actor.call('fill', writer.attachment, first * page, count * page, 2)
+  }
+  const child = await forkCActor(t, owner)
+  assert.equal(await child.call('compare', memory, 0, 3 * page, 1), -1)
+  await child.call('fill', memory, 0, 64 * page, 9)
+  await child.end()
+  for (const [first, count] of [
+    [3, 1],
+    [8, 2],
+    [30, 20],
+  ] as const) {
+    assert.equal(await owner.call('compare', memory, first * page, count * page, 2), -1)
+  }
+  assert.equal(await owner.call('compare', memory, 0, 3 * page, 1), -1)
 })
 
 test('a C program at home may only read and sees what is stored afar', async (t) => {
