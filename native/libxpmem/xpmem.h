@@ -8,9 +8,10 @@
  * Every call may be made from any thread. A call that fails returns -1 (xpmem_attach: (void *)-1)
  * and sets errno. Beside the errors told below, every call but xpmem_detach may fail with
  *
- *   ENOENT      no service runs and none can be started (all calls, the first one above all);
+ *   ENOENT      no service runs and none can be started, since there is no command or the runtime
+ *               directory is not fit for one; or a process that never had one gets no answer;
  *               a set-user-id program starts none
- *   EACCES      the runtime directory or its socket is not this user's to use
+ *   EACCES      the runtime directory or its socket is not this user's to enter
  *   EINVAL, ENAMETOOLONG  XPMEM_PARTITION or XPMEM_RUNTIME_DIR cannot be what they are
  *   EPROTO      the service speaks another version of the protocol, or nonsense
  *   ETIMEDOUT   the service does not answer, or is gone and did not come back within 10 s
