@@ -58,6 +58,11 @@ export class Asks {
     }
   }
 
+  /** What was not asked for yet never is: who waits for it waits until `close`. */
+  withdraw(): void {
+    for (const { count } of this.#queue.splice(0)) this.#added -= count
+  }
+
   /** Pages have come. */
   came(first: number, count: number): void {
     this.#come += count

@@ -57,6 +57,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   #pages = 0
   readonly #read: ReadPages = (first, count, into, at) => this.file.read(first, count, into, at)
   #flusher: NodeJS.Timeout | undefined
+  #kept = false
   /** The content that came with the event under way. */
   #content: Uint8Array = new Uint8Array()
 
@@ -90,6 +91,21 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
     this.#attached = new PageRanges()
     this.#alarm.ringAll()
     return this.#cache.evict(pagesPerFlush, Number.POSITIVE_INFINITY) === pagesPerFlush
+  }
+
+  /**
+   * Those who have it mapped keep what it shows: from now on nothing is taken out of its memory, whatever
+   * home is told, and nothing more is asked for. Whoever waits for other pages does so until it is disarmed.
+   */
+  keep(): void {
+    this.#kept = true
+    this.#attached = new PageRanges()
+    this.#asks.withdraw()
+  }
+
+  /** Resolves when what home was asked for has come; rejects if it is closed before. */
+  answered(): Promise<void> {
+    return this.#asks.answered()
   }
 
   /** Nothing more comes from home: whoever waits is woken. */
@@ -187,7 +203,7 @@ export class CacheFile implements CacheEffects, FaultHandler, Evictable {
   }
 
   drop(first: number, count: number): void {
-    this.file.punch(first, count)
+    if (!this.#kept) this.file.punch(first, count)
     this.#changed(-count)
   }
 

@@ -91,6 +91,8 @@ export interface FarFile {
   /** The permits, by their numbers here, that it was attached with. */
   readonly users: Set<bigint>
   readonly length: number
+  /** The owner of some of it has ended, and processes may have kept what they see. */
+  kept: boolean
 }
 
 /** How long a home may take to say that it has seen what was said to it. */
@@ -102,15 +104,27 @@ export class Caches {
   readonly #files = new Map<string, FarFile>()
   /** How often home was told that a copy is given up. */
   leaves = 0
-  readonly #close: (file: CacheFile) => void
+  /** Copies that are left to those who keep them, until home knows. */
+  readonly #leaving = new Set<Promise<void>>()
+  readonly #disarm: (file: CacheFile) => Promise<void>
 
   readonly #options: PagingOptions
 
-  /** `close`: what must end before a copy does. */
-  constructor(peer: Peer, options: PagingOptions, close: (file: CacheFile) => void) {
+  /** `disarm`: ends that the faults of a copy come here. */
+  constructor(peer: Peer, options: PagingOptions, disarm: (file: CacheFile) => Promise<void>) {
     this.#peer = peer
     this.#options = options
-    this.#close = close
+    this.#disarm = disarm
+  }
+
+  /** Whether there are copies that are not home's any more, though home does not know yet. */
+  get isLeaving(): boolean {
+    return this.#leaving.size > 0
+  }
+
+  /** Resolves when there are none of those that there are now. */
+  async left(): Promise<void> {
+    await Promise.all(this.#leaving)
   }
 
   /** The copy that has a number, for a permit. EPROTO if its home says another length than before. */
@@ -119,7 +133,12 @@ export class Caches {
     let known = this.#files.get(key)
     if (known === undefined) {
       const home = new LinkHome(this.#peer, file, cache)
-      known = { cache: new CacheFile(home, { ...this.#options, length, access }), users: new Set(), length }
+      known = {
+        cache: new CacheFile(home, { ...this.#options, length, access }),
+        users: new Set(),
+        length,
+        kept: false,
+      }
       this.#files.set(key, known)
     } else if (known.length !== length) {
       throw new BadAnswer('the file has another length than before')
@@ -149,32 +168,75 @@ export class Caches {
     }
   }
 
-  /** A permit has ended: what was attached with it alone is sent home and forgotten. */
-  release(apid: bigint): void {
+  /**
+   * A permit has ended: what was attached with it alone is sent home and forgotten. `kept`: as the
+   * segment's owner has ended, so that processes may keep attachments.
+   */
+  release(apid: bigint, kept: boolean): void {
     for (const [key, known] of this.#files) {
-      if (!known.users.delete(apid) || known.users.size > 0) continue
+      if (!known.users.delete(apid)) continue
+      known.kept ||= kept
+      if (known.users.size > 0) continue
+      if (known.kept) this.#leaveBehind(key, known)
       // If home is lost meanwhile everything is closed.
-      this.#giveUp(key, known).catch(() => {})
+      else this.#giveUp(key, known).catch(() => {})
     }
+  }
+
+  #leaveBehind(key: string, known: FarFile): void {
+    const left = this.#letGo(key, known).finally(() => this.#leaving.delete(left))
+    this.#leaving.add(left)
+  }
+
+  /** Leaves a copy to those who keep it, as ordinary memory, and sends home what they changed. */
+  async #letGo(key: string, known: FarFile): Promise<void> {
+    const { cache } = known
+    cache.keep()
+    try {
+      // Threads that wait for these pages would find zeros.
+      await cache.answered()
+      await this.#disarm(cache)
+      while (this.#isOpen(key, known) && cache.giveBack()) await this.#sync()
+    } catch {
+      // Home is lost, and everything closed, or too slow: then it has what it was last sent.
+    }
+    if (this.#isOpen(key, known)) this.#forget(key, known)
+  }
+
+  #isOpen(key: string, known: FarFile): boolean {
+    return this.#files.get(key) === known
   }
 
   /** In portions that a link takes, unless somebody attaches it meanwhile. */
   async #giveUp(key: string, known: FarFile): Promise<void> {
-    const isWanted = () => known.users.size > 0 || this.#files.get(key) !== known
+    const isWanted = () => known.users.size > 0 || !this.#isOpen(key, known)
     while (known.cache.giveBack()) {
       await this.#sync()
       if (isWanted()) return
     }
+    this.#forget(key, known)
+  }
+
+  #forget(key: string, { cache }: FarFile): void {
     this.#files.delete(key)
     const [file, number] = key.split(':').map(Number) as [number, number]
     this.#leave(file, number)
-    this.#close(known.cache)
+    void this.#end(cache)
+  }
+
+  /** Ends a copy that home knows nothing of any more. */
+  async #end(cache: CacheFile): Promise<void> {
+    await this.#disarm(cache)
+    cache.close()
   }
 
   /** Sends everything home, as this service ends. Resolves when home has it; rejects if home is lost. */
   async giveBackAll(): Promise<void> {
     if (this.#files.size === 0) return
-    for (const { cache } of this.#files.values()) while (cache.giveBack()) await this.#sync()
+    for (const { cache, kept } of this.#files.values()) {
+      if (kept) cache.keep()
+      while (cache.giveBack()) await this.#sync()
+    }
     await this.#sync()
   }
 
@@ -196,7 +258,7 @@ export class Caches {
 
   /** The peer is gone: nothing more comes, and who waits is woken. */
   close(): void {
-    for (const { cache } of this.#files.values()) this.#close(cache)
+    for (const { cache } of this.#files.values()) void this.#end(cache)
     this.#files.clear()
   }
 }

@@ -147,23 +147,24 @@ export class Imports {
       permit.access === access.readwrite ? { cache: 0, access: 'write' } : { cache: client.group.id, access: 'read' }
     const { offset, length, holes } = range
     const flags = holes ? xpcAttachFlag.holes : 0
-    const places = await this.#places(peer, { apid, offset, length, cache: kind.cache, flags })
-    if (!this.#permits.has(permit.apid)) {
-      this.#cachesOf(peer).abandon(places, kind)
-      throw new XpmemError('ENOENT', 'attach', 'the segment is gone')
-    }
-    return this.#extentsOf(client, permit, peer, checkPlaces(places, range), kind)
-  }
-
-  /** Asks again if a copy was given up meanwhile: it may be one of those that the answer tells of. */
-  async #places(peer: Peer, input: XpcInput<'attach'>): Promise<readonly Place[]> {
+    const input = { apid, offset, length, cache: kind.cache, flags }
     const caches = this.#cachesOf(peer)
     for (;;) {
+      await caches.left()
       const { leaves } = caches
-      const answer = await peer.link.request('attach', input, answerTimeoutMs)
-      if (answer.name !== 'places') throw new BadAnswer(`the partition answered an attach with ${answer.name}`)
-      if (caches.leaves === leaves) return answer.rows
+      const places = await this.#places(peer, input)
+      // A copy that was given up meanwhile may be one of those that the answer tells of.
+      if (caches.leaves !== leaves || caches.isLeaving) continue
+      if (this.#permits.has(permit.apid)) return this.#extentsOf(client, permit, peer, checkPlaces(places, range), kind)
+      caches.abandon(places, kind)
+      throw new XpmemError('ENOENT', 'attach', 'the segment is gone')
     }
+  }
+
+  async #places(peer: Peer, input: XpcInput<'attach'>): Promise<readonly Place[]> {
+    const answer = await peer.link.request('attach', input, answerTimeoutMs)
+    if (answer.name !== 'places') throw new BadAnswer(`the partition answered an attach with ${answer.name}`)
+    return answer.rows
   }
 
   /** Copies a range as it is at home, piece by piece, into a memfd. */
@@ -217,25 +218,20 @@ export class Imports {
   }
 
   #cachesOf(peer: Peer): Caches {
-    const caches = this.#caches.get(peer) ?? new Caches(peer, this.#context.paging, (copy) => void this.#end(copy))
+    const { paging, pagers } = this.#context
+    const caches = this.#caches.get(peer) ?? new Caches(peer, paging, (copy) => pagers.disarmAll(copy.file))
     this.#caches.set(peer, caches)
     return caches
   }
 
-  /** Ends a copy that no attachment shows any more. */
-  async #end(copy: CacheFile): Promise<void> {
-    await this.#context.pagers.disarmAll(copy.file)
-    copy.close()
-  }
-
   /** Tells the peers of permits that have ended here. */
   release(ended: readonly Permit[]): void {
-    for (const { apid } of ended) this.#forget(apid)
+    for (const { apid } of ended) this.#forget(apid, false)
   }
 
-  /** The segment has ended, and with it every permit on it. */
-  ended(segid: bigint): void {
-    for (const apid of this.#permitsOn.get(segid) ?? []) this.#forget(apid)
+  /** The segment has ended, and with it every permit on it. `kept`: processes may have kept attachments. */
+  ended(segid: bigint, kept: boolean): void {
+    for (const apid of this.#permitsOn.get(segid) ?? []) this.#forget(apid, kept)
   }
 
   async #find(link: Link, name: string): Promise<bigint> {
@@ -271,11 +267,11 @@ export class Imports {
     }
   }
 
-  #forget(apid: bigint): void {
+  #forget(apid: bigint, kept: boolean): void {
     const known = this.#permits.get(apid)
     if (known === undefined) return
     this.#permits.delete(apid)
-    this.#caches.get(known.peer)?.release(apid)
+    this.#caches.get(known.peer)?.release(apid, kept)
     known.peer.link.send('release', 0, { apid: known.apid })
     const permits = this.#permitsOn.get(known.segid)
     permits?.delete(apid)

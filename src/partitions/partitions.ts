@@ -254,11 +254,11 @@ export class Partitions {
 
   async #answerRevoke(
     peer: Peer,
-    { request, segid }: XpcMessage<'revoke'>,
+    { request, segid, reason: why }: XpcMessage<'revoke'>,
     revoked: Promise<void> | undefined,
   ): Promise<void> {
     await revoked
-    this.#imports.ended(segid)
+    this.#imports.ended(segid, why === reason.ownerExit)
     if (this.#peers.get(peer.link) === peer) peer.link.send('done', request, {})
   }
 
@@ -270,7 +270,7 @@ export class Partitions {
     this.#exports.close(peer)
     const ended = this.#context.registry.endGroup(peer.group)
     await Promise.all(ended.map(({ segment, holders }) => this.#context.ended(segment, holders, reason.partition)))
-    for (const { segment } of ended) this.#imports.ended(segment.segid)
+    for (const { segment } of ended) this.#imports.ended(segment.segid, false)
     this.#imports.close(peer)
   }
 }

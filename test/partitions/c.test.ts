@@ -5,13 +5,14 @@ import { test } from 'node:test'
 import { forkCActor, startCActor } from '../support/c-actor.js'
 import { until } from '../support/until.js'
 import { partitionOf, type Side } from '../xpc/pair.js'
+import { ends, goesOn } from './kept.js'
 import { another, attach, load, page, startWorld, store, unreadBytes } from './world.js'
 
 /** The number of mremap(2), as /proc tells it. */
 const mremapCall = process.arch === 'arm64' ? '216' : '25'
 
-const startC = (t: Parameters<typeof startCActor>[0], { service }: Side) =>
-  startCActor(t, { runtimeDir: service.runtimeDir, partition: service.partition })
+const startC = (t: Parameters<typeof startCActor>[0], { service }: Side, env = {}) =>
+  startCActor(t, { runtimeDir: service.runtimeDir, partition: service.partition, env })
 
 test('a C program attaches memory of another partition by its segid, and both see what the other stores', async (t) => {
   const [home, far] = (await startWorld(t, 2)) as [Side, Side]
@@ -104,6 +105,11 @@ test('a C program at home may only read and sees what is stored afar', async (t)
     assert.equal(await load(after, late.attachment, round * 700, 7), words)
   }
 })
+
+for (const [how, end] of Object.entries(ends)) {
+  test(`a C program keeps what it has of another partition's memory when its owner ${how}`, (t) =>
+    goesOn(t, (side) => startC(t, side, { XPMEM_OWNER_EXIT: 'keep' }), end))
+}
 
 test('a C program that makes memory writable which it may only read stops nobody but itself', async (t) => {
   for (const index of [0, 1] as const) {

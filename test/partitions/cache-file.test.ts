@@ -9,10 +9,11 @@ import { CacheFile, type FarHome } from '../../src/pager/cache-file.js'
 class Home implements FarHome {
   readonly asked: string[] = []
   request = (access: string, first: number, count: number) => this.asked.push(`${access} ${first}+${count}`)
-  returned(): void {}
-  invalidated(): void {}
-  put(): void {}
-  dropped(): void {}
+  readonly told: string[] = []
+  returned = (first: number, count: number) => this.told.push(`returned ${first}+${count}`)
+  invalidated = (first: number, count: number) => this.told.push(`invalidated ${first}+${count}`)
+  put = (first: number, count: number) => this.told.push(`put ${first}+${count}`)
+  dropped = (first: number, count: number) => this.told.push(`dropped ${first}+${count}`)
   sync = () => Promise.resolve()
   silent(): void {}
 }
@@ -53,5 +54,35 @@ test('a copy for those who may only read asks for nothing else', () => {
   cache.fault(8, 'write', false)
   cache.prefetch(3, 2, 'write').catch(() => {})
   assert.deepEqual(home.asked, ['read 0+1', 'read 3+2'])
+  cache.close()
+})
+
+test('a copy that is kept has its content whatever home is told, and asks for nothing any more', async () => {
+  const home = new Home()
+  const cache = cacheOf(home, 'write')
+  cache.attached({ first: 0, count: 16 })
+  cache.prefetch(0, 2, 'write').catch(() => {})
+  cache.prefetch(2, 2, 'read').catch(() => {})
+  cache.fault(4, 'write', true)
+  cache.keep()
+  cache.fault(5, 'write', true)
+  const words = 'what is kept'
+  const answered = cache.answered()
+  for (const [first, count, share] of [
+    [0, 2, 'exclusive'],
+    [2, 2, 'shared'],
+    [4, 1, 'exclusive'],
+  ] as const)
+    cache.taken(first, count, share, Buffer.from(words.padEnd(count * kernel.pageSize, '.')))
+  await answered
+  cache.recall(0, 1, 'absent')
+  cache.invalidate(2, 1)
+  cache.giveBack()
+  assert.deepEqual(home.asked, ['write 0+2', 'read 2+2', 'write 4+1'])
+  assert.deepEqual(home.told, ['returned 0+1', 'invalidated 2+1', 'put 1+1', 'put 4+1', 'dropped 3+1'])
+  const bytes = Buffer.alloc(5 * kernel.pageSize)
+  cache.file.read(0, 5, bytes, 0)
+  for (const page of [0, 2, 4])
+    assert.equal(bytes.toString('latin1', page * kernel.pageSize).slice(0, words.length), words)
   cache.close()
 })
