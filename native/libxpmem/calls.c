@@ -235,7 +235,6 @@ static void add(struct xm_call *call) {
     call->state = XM_CALL_NEW;
     call->number = session->last_request;
     call->since = xm_now_ms();
-    call->failures = session->failures;
     header->request = call->number;
     xm_link_append(&session->calls, &call->link);
     if (!session->open && is_first(call))
@@ -257,6 +256,10 @@ static void hand_on(void) {
 
 int xm_session_call(struct xm_call *call) {
     pthread_condattr_t attributes;
+    /* Before the session is opened, which can fail at once. */
+    xm_session_lock();
+    call->failures = session->failures;
+    xm_session_unlock();
     int error = xm_session_open();
     if (error != 0)
         return error;
