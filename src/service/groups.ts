@@ -85,6 +85,7 @@ export class ThreadGroup {
    * connections of a program that goes on may close as well.
    */
   get running(): boolean | undefined {
+    if (this.#gone) return false
     const threadLives = this.#agentThreadLives()
     if (threadLives === true) return true
     if (this.#maps === undefined || this.#maps < 0) return threadLives

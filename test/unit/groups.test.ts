@@ -55,4 +55,6 @@ test('of a program whose agent was not seen only the end is told', async (t) => 
   assert.equal(group.running, undefined)
   process.kill(group.pid, 'SIGKILL')
   await until(() => group.running === false)
+  await until(() => group.gone)
+  assert.equal(group.running, false)
 })
