@@ -11,20 +11,21 @@ static napi_value outcome(napi_env env, ssize_t moved, const char *call) {
     return xm_number(env, (double)moved);
 }
 
-static bool get_socket_part(napi_env env, const napi_value *arguments, int *descriptor,
-                            uint8_t **data, size_t *length) {
-    return xm_get_descriptor(env, arguments[0], descriptor) &&
+/* A socket, and memory: the first four of the arguments. */
+static bool get_transfer(napi_env env, napi_callback_info info, size_t count, napi_value *arguments,
+                         int *socket, uint8_t **data, size_t *length) {
+    struct xm_env *e;
+    return xm_arguments(env, info, count, arguments, &e) &&
+           xm_get_descriptor(env, arguments[0], socket) &&
            xm_get_part(env, arguments + 1, data, length);
 }
 
 static napi_value js_receive_bytes(napi_env env, napi_callback_info info) {
     napi_value arguments[4];
-    struct xm_env *e;
     int descriptor;
     uint8_t *data;
     size_t length;
-    if (!xm_arguments(env, info, 4, arguments, &e) ||
-        !get_socket_part(env, arguments, &descriptor, &data, &length))
+    if (!get_transfer(env, info, 4, arguments, &descriptor, &data, &length))
         return NULL;
     ssize_t moved;
     do {
@@ -35,13 +36,11 @@ static napi_value js_receive_bytes(napi_env env, napi_callback_info info) {
 
 static napi_value js_send_bytes(napi_env env, napi_callback_info info) {
     napi_value arguments[5];
-    struct xm_env *e;
     int descriptor;
     uint8_t *data;
     size_t length;
     bool more;
-    if (!xm_arguments(env, info, 5, arguments, &e) ||
-        !get_socket_part(env, arguments, &descriptor, &data, &length) ||
+    if (!get_transfer(env, info, 5, arguments, &descriptor, &data, &length) ||
         !xm_get_bool(env, arguments[4], "more", &more))
         return NULL;
     const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);

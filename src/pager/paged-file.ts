@@ -101,17 +101,16 @@ export class PagedFile {
    * with a thread that waits there. Tells how many pages that did.
    */
   #fill(first: number, count: number, placing: Placing, content: Uint8Array, at: number): number {
-    if (this.#mappings.size !== 1) return 0
+    const [mapping] = this.#mappings
+    if (mapping === undefined || this.#mappings.size > 1) return 0
+    const { address, length } = partOf(mapping, first, count)
+    if (length !== count * kernel.pageSize) return 0
+    const { userfault } = mapping.source
     let done = 0
-    for (const mapping of this.#mappings) {
-      const { address, length } = partOf(mapping, first, count)
-      if (length !== count * kernel.pageSize) return 0
-      const { userfault } = mapping.source
-      while (done < length) {
-        const some = kernel.fill(userfault, address + done, content, at + done, length - done, placing === 'protected')
-        if (some <= 0) break
-        done += some
-      }
+    while (done < length) {
+      const some = kernel.fill(userfault, address + done, content, at + done, length - done, placing === 'protected')
+      if (some <= 0) break
+      done += some
     }
     return done / kernel.pageSize
   }

@@ -1,5 +1,6 @@
 import { XpmemError } from '../errors.js'
 import { kernel, type Poll } from '../kernel/index.js'
+import { countFirst } from '../sorted.js'
 import type { FaultHandler, FaultSource, PagedFile, PagedMapping } from './paged-file.js'
 
 /** Faults taken at once; the poll comes back for more after others had their turn. */
@@ -111,14 +112,7 @@ export class ProcessPager implements FaultSource {
 
   /** Where the first mapping above an address is, or would be. */
   #indexAfter(address: number): number {
-    let low = 0
-    let high = this.#entries.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#entries[middle] as Entry).mapping.address <= address) low = middle + 1
-      else high = middle
-    }
-    return low
+    return countFirst(this.#entries, ({ mapping }) => mapping.address <= address)
   }
 
   #turn(): void {

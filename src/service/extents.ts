@@ -1,3 +1,5 @@
+import { countFirst } from '../sorted.js'
+
 /** A piece of a segment and where it lies in one of the segment's files. Bytes. */
 export interface Extent {
   readonly offset: number
@@ -103,14 +105,7 @@ export class ExtentMap {
 
   /** The position of the first piece that ends after the offset. */
   #endingAfter(offset: number): number {
-    let low = 0
-    let high = this.#extents.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (end(this.#extents[middle] as Extent) > offset) high = middle
-      else low = middle + 1
-    }
-    return low
+    return countFirst(this.#extents, (extent) => end(extent) <= offset)
   }
 
   /** The pieces that touch the range, whole. */

@@ -1,5 +1,6 @@
 import { type ErrorCode, XpmemError } from '../errors.js'
 import { unpackId } from '../ids.js'
+import { countFirst } from '../sorted.js'
 import { AwaitedHolders } from './awaited-holders.js'
 
 /** A process, by a number that the service gives once. */
@@ -363,13 +364,7 @@ export class Registry {
   *segmentsAfter(cursor: bigint): Generator<Segment> {
     this.#order ??= [...this.#segments.keys()].sort((a, b) => (a < b ? -1 : 1))
     const order = this.#order
-    let first = 0
-    for (let beyond = order.length; first < beyond; ) {
-      const middle = (first + beyond) >>> 1
-      if ((order[middle] as bigint) > cursor) beyond = middle
-      else first = middle + 1
-    }
-    for (let index = first; index < order.length; index += 1) {
+    for (let index = countFirst(order, (segid) => segid <= cursor); index < order.length; index += 1) {
       const record = this.#segments.get(order[index] as bigint)
       if (record !== undefined) yield record.segment
     }

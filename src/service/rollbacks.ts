@@ -1,6 +1,7 @@
 import { XpmemError } from '../errors.js'
 import { kernel } from '../kernel/index.js'
 import type { RolledBack } from '../pager/home-file.js'
+import { countFirst } from '../sorted.js'
 import type { Channel } from '../transport/channel.js'
 import type { Message, Row } from '../wire/codec.js'
 import { unknownAge } from '../wire/schema.js'
@@ -97,18 +98,6 @@ function rollbacksOf({ address, length }: Segment, ranges: readonly Row<'range'>
     const offset = Math.max(range.address, start) - start
     return { offset, length: Math.min(last.address + last.length, end) - start - offset, ageMs: unknownAge }
   })
-}
-
-/** How many ranges are before the first that does not fit. */
-function countFirst(ranges: readonly Row<'range'>[], fits: (range: Row<'range'>) => boolean): number {
-  let low = 0
-  let high = ranges.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if (fits(ranges[middle] as Row<'range'>)) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 function checkRanges(ranges: readonly Row<'range'>[]): void {

@@ -30,7 +30,7 @@ export class FrameReader {
     const have = this.#end - this.#begin
     const needed = Math.max(this.#frameEnd - this.#begin, have + leastBytes / 2)
     const isLarger = this.#isFull && this.#bytes.length < mostBytes
-    if (isLarger || needed > this.#bytes.length) this.#grow(Math.max(2 * this.#bytes.length, needed))
+    if (isLarger || needed > this.#bytes.length) this.#move(new Uint8Array(Math.max(2 * this.#bytes.length, needed)))
     else if (this.#begin + needed > this.#bytes.length) this.#move(this.#bytes)
     return { bytes: this.#bytes, at: this.#end }
   }
@@ -63,10 +63,6 @@ export class FrameReader {
     }
     this.#frameEnd = at + frameHeaderBytes + length
     return true
-  }
-
-  #grow(length: number): void {
-    this.#move(new Uint8Array(length))
   }
 
   /** What is there lies at the beginning of some memory from now on. */

@@ -32,6 +32,15 @@ static int begin_listening(int pipes[2]) {
     return before;
 }
 
+/* Has the attach begin, with a permit, and listens to what is said of it. */
+static int begin(struct job *attach, int pipes[2]) {
+    fake_start(&fake);
+    get_permit(&fake, 6, 0);
+    int before = begin_listening(pipes);
+    job_start(attach);
+    return before;
+}
+
 static const char *end_listening(const int pipes[2], int before) {
     static char said[1024];
     CHECK_EQUAL(dup2(before, STDERR_FILENO), STDERR_FILENO);
@@ -49,10 +58,7 @@ static void it_is_a_hole_beside_what_is_shared_and_the_reason_is_told(void) {
     const struct xm_row_extent rest[] = {{PAGE, PAGE, 0, 0, 0},
                                          withheld(2, XM_WITHHELD_ATTACHMENT)};
     int pipes[2];
-    fake_start(&fake);
-    get_permit(&fake, 6, 0);
-    int before = begin_listening(pipes);
-    job_start(&attach);
+    int before = begin(&attach, pipes);
     answer(first, 1, 0);
     answer(rest, 2, 1);
     char *memory = (char *)(intptr_t)job_end(&attach);
@@ -72,10 +78,7 @@ static void with_nothing_beside_it_it_is_EFAULT(void) {
     /* A service that is younger may know more reasons. */
     const struct xm_row_extent rest[] = {withheld(1, 999)};
     int pipes[2];
-    fake_start(&fake);
-    get_permit(&fake, 6, 0);
-    int before = begin_listening(pipes);
-    job_start(&attach);
+    int before = begin(&attach, pipes);
     answer(first, 1, 0);
     answer(rest, 1, 0);
     job_fails(&attach, EFAULT);

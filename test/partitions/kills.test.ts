@@ -107,24 +107,25 @@ test('a home service that stands still is given up by others, and goes on with w
   for (const name of ['far', 'third']) await untilPartition(actor, name, ({ state }) => state === 'active')
 })
 
-test('what goes back when a far service is killed is named, page by page, and nothing else', async (t) => {
-  const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
-  const pages = 16
-  const { memory, segid } = await share(home.actor, pages)
-  for (let index = 0; index < pages; index += 1) await store(home.actor, memory, index * page, `before ${index}`)
-  const { attachment } = await attach(far.actor, segid)
-  const write = (index: number) => store(far.actor, attachment, index * page, `written ${index}`)
-  // Apart from each other, so that nothing is fetched ahead.
-  for (const index of [1, 4, 7, 10, 13]) await write(index)
-  await loadText(far.actor, attachment, 15 * page, 1)
+interface Written {
+  readonly home: Side
+  readonly memory: number
+  readonly far: Side
+  readonly attachment: number
+}
+
+/** Has pages written afar, apart from each other, so that nothing is fetched ahead. */
+async function writeAfar({ home, memory, far, attachment }: Written): Promise<void> {
+  for (const index of [1, 4, 7, 10, 13]) await store(far.actor, attachment, index * page, `written ${index}`)
   // Page 4 is home's again, page 7 is what home has aside; both are read as they were written.
   assert.equal(await loadText(home.actor, memory, 4 * page, 9), 'written 4')
   await far.actor.call('prefetch', attachment, 7 * page, page)
   await far.actor.call('flush', attachment)
   await store(far.actor, attachment, 7 * page, 'then this')
-  await far.service.end('SIGKILL')
-  await told(far.actor, /^revoked:\d+:partition$/)
+}
 
+/** Home has what it had last, page by page, when what was written so is lost. */
+async function assertBack(home: Side, memory: number): Promise<void> {
   const at = (index: number) => loadText(home.actor, memory, index * page, 9)
   assert.deepEqual(await Promise.all([1, 4, 7, 10, 13, 15].map(at)), [
     'written 1',
@@ -134,6 +135,19 @@ test('what goes back when a far service is killed is named, page by page, and no
     'written 1',
     'before 15',
   ])
+}
+
+test('what goes back when a far service is killed is named, page by page, and nothing else', async (t) => {
+  const [home, far] = (await startWorld(t, 2, { args: ['--flush', '3600000'] })) as [Side, Side]
+  const pages = 16
+  const { memory, segid } = await share(home.actor, pages)
+  for (let index = 0; index < pages; index += 1) await store(home.actor, memory, index * page, `before ${index}`)
+  const { attachment } = await attach(far.actor, segid)
+  await loadText(far.actor, attachment, 15 * page, 1)
+  await writeAfar({ home, memory, far, attachment })
+  await far.service.end('SIGKILL')
+  await told(far.actor, /^revoked:\d+:partition$/)
+  await assertBack(home, memory)
   const named = await told(home.actor, /^rolledBack:/, 4)
   assert.deepEqual(
     named,
@@ -187,25 +201,11 @@ for (const { what, call, size } of [
     const local = await another(t, home)
     await attach(local, segid)
     const { attachment } = await attach(far.actor, segid)
-    const write = (index: number) => store(far.actor, attachment, index * page, `written ${index}`)
-    for (const index of [1, 4, 7, 10, 13]) await write(index)
-    assert.equal(await loadText(home.actor, memory, 4 * page, 9), 'written 4')
-    await far.actor.call('prefetch', attachment, 7 * page, page)
-    await far.actor.call('flush', attachment)
-    await store(far.actor, attachment, 7 * page, 'then this')
-    await write(10)
+    await writeAfar({ home, memory, far, attachment })
+    await store(far.actor, attachment, 10 * page, 'written 10')
     await home.service.end('SIGKILL')
     await told(far.actor, /^revoked:\d+:partition$/)
-
-    const at = (index: number) => loadText(home.actor, memory, index * page, 9)
-    assert.deepEqual(await Promise.all([1, 4, 7, 10, 13, 15].map(at)), [
-      'written 1',
-      'written 4',
-      'written 7',
-      'written 1',
-      'written 1',
-      'before 15',
-    ])
+    await assertBack(home, memory)
     const next = await startHomeAgain(t, home)
     const named = [1, 7, 10, 13].map((index) => `rolledBack:${segid}:${index * page}:${page}:of unknown age`)
     assert.deepEqual(await told(home.actor, /^rolledBack:/, 4), named)

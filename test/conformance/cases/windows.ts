@@ -21,6 +21,13 @@ async function attachWindows({ consumer, permit }: Scene, ...addresses: number[]
   return { attachment: await attach(consumer, permit, { offset: base, length }), base }
 }
 
+/** A data segment of the owner's, where it lies, and where its text does. */
+async function dataAndText({ owner }: Scene): Promise<{ data: number; at: number; text: number }> {
+  const data = await owner.call<number>('memory', 'data', 16_384)
+  const text = await owner.call<number>('memory', 'text', 1)
+  return { data, at: await addressOf(owner, data), text: await addressOf(owner, text) }
+}
+
 /** Where the windows begin that have some mapping of a process in them. */
 function windowsOf(pid: number): number[] {
   const starts = new Set<number>()
@@ -77,11 +84,7 @@ export const windowCases: Case[] = [
     async run(face) {
       const scene = await wholePair(face)
       const { owner, consumer } = scene
-      const data = await owner.call<number>('memory', 'data', 16_384)
-      const places = await Promise.all(
-        [data, await owner.call<number>('memory', 'text', 1)].map((memory) => addressOf(owner, memory)),
-      )
-      const [at, text] = places as [number, number]
+      const { data, at, text } = await dataAndText(scene)
       const attaching = attachWindows(scene, at, text)
       if (consumer.language === 'TypeScript') return assert.rejects(attaching, code('EFAULT'))
       const first = await attaching
@@ -100,11 +103,7 @@ export const windowCases: Case[] = [
     async run(face) {
       const scene = await wholePair(face)
       const { owner, consumer } = scene
-      const data = await owner.call<number>('memory', 'data', 16_384)
-      const places = await Promise.all(
-        [data, await owner.call<number>('memory', 'text', 1)].map((memory) => addressOf(owner, memory)),
-      )
-      const [at, text] = places as [number, number]
+      const { data, at, text } = await dataAndText(scene)
       await attachWindows(scene, at, text)
       await write(owner, data, 0, 'stopped')
       owner.signal('SIGSTOP')
