@@ -23,6 +23,7 @@ function homeEffects(ages: Ages): HomeEffects {
     updateAside: nothing,
     install: nothing,
     restore: nothing,
+    putBack: nothing,
     data: nothing,
     grant: nothing,
     take: nothing,

@@ -6,6 +6,7 @@
 #include <node_api.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "../core/list.h"
@@ -63,6 +64,10 @@ bool xm_add_timers(struct xm_env *e, napi_value exports);
 void xm_end_polls(struct xm_env *e);
 void xm_end_farewells(struct xm_env *e);
 void xm_end_agents(struct xm_env *e);
+
+/* What a poll takes before it calls back. How many bytes, or numbers in pairs; -errno. */
+ssize_t xm_receive(int socket, uint8_t *into, size_t length);
+ssize_t xm_read_faults(int userfault, double *into, size_t capacity);
 
 /* Calls the JavaScript method of an object, with microtasks; an exception is uncaught. */
 void xm_call_method(struct xm_env *e, napi_ref object, const char *method, size_t argc,

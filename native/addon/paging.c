@@ -36,6 +36,25 @@ static double kind_of(const struct uffd_msg *fault) {
     return (flags & UFFD_PAGEFAULT_FLAG_WP) != 0 ? kind + FAULT_PROTECTED : kind;
 }
 
+ssize_t xm_read_faults(int userfault, double *into, size_t capacity) {
+    struct uffd_msg faults[MOST_FAULTS];
+    /* An event may take two pairs. */
+    size_t most = capacity / 4 < MOST_FAULTS ? capacity / 4 : MOST_FAULTS;
+    ssize_t length = read(userfault, faults, most * sizeof *faults);
+    if (length < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    size_t count = 0;
+    for (size_t i = 0; i < (size_t)length / sizeof *faults; i++) {
+        if (faults[i].event == UFFD_EVENT_REMAP) {
+            put(into, &count, (double)faults[i].arg.remap.from, FAULT_MOVED);
+            put(into, &count, (double)faults[i].arg.remap.to, (double)faults[i].arg.remap.len);
+        } else if (faults[i].event == UFFD_EVENT_PAGEFAULT) {
+            put(into, &count, (double)faults[i].arg.pagefault.address, kind_of(&faults[i]));
+        }
+    }
+    return (ssize_t)count;
+}
+
 static napi_value js_faults(napi_env env, napi_callback_info info) {
     napi_value arguments[2];
     struct xm_env *e;
@@ -50,22 +69,8 @@ static napi_value js_faults(napi_env env, napi_callback_info info) {
         return NULL;
     if (type != napi_float64_array || capacity < 4)
         return xm_misuse(env, "into must be a Float64Array of 4 numbers or more"), NULL;
-    struct uffd_msg faults[MOST_FAULTS];
-    /* An event may take two pairs. */
-    size_t most = capacity / 4 < MOST_FAULTS ? capacity / 4 : MOST_FAULTS;
-    ssize_t length = read(userfault, faults, most * sizeof *faults);
-    if (length < 0)
-        return errno == EAGAIN || errno == EINTR ? xm_number(env, 0) : xm_throw(env, errno, "read");
-    size_t count = 0;
-    for (size_t i = 0; i < (size_t)length / sizeof *faults; i++) {
-        if (faults[i].event == UFFD_EVENT_REMAP) {
-            put(into, &count, (double)faults[i].arg.remap.from, FAULT_MOVED);
-            put(into, &count, (double)faults[i].arg.remap.to, (double)faults[i].arg.remap.len);
-        } else if (faults[i].event == UFFD_EVENT_PAGEFAULT) {
-            put(into, &count, (double)faults[i].arg.pagefault.address, kind_of(&faults[i]));
-        }
-    }
-    return xm_number(env, (double)count);
+    ssize_t count = xm_read_faults(userfault, into, capacity);
+    return count < 0 ? xm_throw(env, (int)count, "read") : xm_number(env, (double)count);
 }
 
 /* Nothing registered is mapped there any more. */
@@ -201,12 +206,43 @@ static napi_value js_write_at(napi_env env, napi_callback_info info) {
     return transfer(env, info, true);
 }
 
+static napi_value js_copy_part(napi_env env, napi_callback_info info) {
+    napi_value arguments[4];
+    struct xm_env *e;
+    int from;
+    int to;
+    uint64_t offset;
+    uint64_t length;
+    if (!xm_arguments(env, info, 4, arguments, &e) ||
+        !xm_get_descriptor(env, arguments[0], &from) ||
+        !xm_get_descriptor(env, arguments[1], &to) ||
+        !xm_get_size(env, arguments[2], "offset", &offset) ||
+        !xm_get_size(env, arguments[3], "length", &length))
+        return NULL;
+    uint8_t some[65536];
+    for (uint64_t done = 0; done < length;) {
+        uint64_t left = length - done;
+        ssize_t got =
+            pread(from, some, left < sizeof some ? left : sizeof some, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return xm_throw(env, got < 0 ? errno : EIO, "pread");
+        ssize_t put = pwrite(to, some, (size_t)got, (off_t)(offset + done));
+        if (put < 0 && errno != EINTR)
+            return xm_throw(env, errno, "pwrite");
+        /* What it did not take is read again. */
+        done += put > 0 ? (uint64_t)put : 0;
+    }
+    return xm_undefined(env);
+}
+
 bool xm_add_paging(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
         {"faults", js_faults},       {"protect", js_protect},  {"fill", js_fill},
         {"wake", js_wake},           {"punch", js_punch},      {"populate", js_populate},
         {"readAt", js_read_at},      {"writeAt", js_write_at}, {"createFile", js_create_file},
-        {"duplicate", js_duplicate},
+        {"duplicate", js_duplicate}, {"copyPart", js_copy_part},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdlib.h>
 
 #include "values.h"
@@ -10,7 +11,11 @@ struct poll {
     struct xm_link link;
     struct xm_env *e;
     uv_poll_t handle;
+    int descriptor;
     napi_ref callback;
+    /* Where what can be read is put before the callback comes, from `at` on; NULL: nowhere. */
+    napi_ref into;
+    size_t at;
     /* The object itself: strong while it is started, so that events find it. */
     napi_ref self;
     bool started;
@@ -43,6 +48,12 @@ static void set_started(struct poll *poll, bool started) {
         napi_reference_unref(poll->e->env, poll->self, NULL);
 }
 
+static void forget_into(struct poll *poll) {
+    if (poll->into != NULL)
+        napi_delete_reference(poll->e->env, poll->into);
+    poll->into = NULL;
+}
+
 static void close_poll(struct poll *poll) {
     if (poll->closing)
         return;
@@ -50,6 +61,7 @@ static void close_poll(struct poll *poll) {
     set_started(poll, false);
     xm_link_remove(&poll->link);
     napi_delete_reference(poll->e->env, poll->callback);
+    forget_into(poll);
     uv_close((uv_handle_t *)&poll->handle, handle_closed);
 }
 
@@ -67,6 +79,24 @@ static void collected(napi_env env, void *data, void *hint) {
     free_if_done(poll);
 }
 
+/* Takes what can be read: how much, or -errno. */
+static ssize_t take(struct poll *poll) {
+    napi_env env = poll->e->env;
+    napi_value into;
+    napi_typedarray_type type;
+    size_t length;
+    void *data;
+    if (napi_get_reference_value(env, poll->into, &into) != napi_ok ||
+        napi_get_typedarray_info(env, into, &type, &length, &data, NULL, NULL) != napi_ok)
+        return -EINVAL;
+    if (type == napi_float64_array)
+        return xm_read_faults(poll->descriptor, data, length);
+    /* The memory may have been detached. */
+    return poll->at >= length
+               ? -ENOBUFS
+               : xm_receive(poll->descriptor, (uint8_t *)data + poll->at, length - poll->at);
+}
+
 /* An error is told as both events, so that the receive or send that follows finds it. */
 static void polled(uv_poll_t *handle, int status, int events) {
     struct poll *poll = XM_MEMBER(handle, struct poll, handle);
@@ -74,15 +104,19 @@ static void polled(uv_poll_t *handle, int status, int events) {
     int32_t told = ((events & (UV_READABLE | UV_DISCONNECT)) != 0 ? READABLE : 0) |
                    ((events & UV_WRITABLE) != 0 ? WRITABLE : 0);
     napi_handle_scope scope;
+    if (status < 0)
+        told = READABLE | WRITABLE;
     if (napi_open_handle_scope(env, &scope) != napi_ok)
         return;
+    ssize_t taken = poll->into != NULL && (told & READABLE) != 0 ? take(poll) : 0;
     napi_value receiver;
     napi_value callback;
-    napi_value argument;
+    napi_value arguments[2];
     if (napi_get_global(env, &receiver) == napi_ok &&
         napi_get_reference_value(env, poll->callback, &callback) == napi_ok &&
-        napi_create_int32(env, status < 0 ? READABLE | WRITABLE : told, &argument) == napi_ok)
-        napi_make_callback(env, NULL, receiver, callback, 1, &argument, NULL);
+        napi_create_int32(env, told, &arguments[0]) == napi_ok &&
+        napi_create_int32(env, (int32_t)taken, &arguments[1]) == napi_ok)
+        napi_make_callback(env, NULL, receiver, callback, 2, arguments, NULL);
     xm_raise_uncaught(env);
     napi_close_handle_scope(env, scope);
 }
@@ -130,6 +164,31 @@ static napi_value js_stop(napi_env env, napi_callback_info info) {
         uv_poll_stop(&poll->handle);
         set_started(poll, false);
     }
+    return xm_undefined(env);
+}
+
+static napi_value js_take(napi_env env, napi_callback_info info) {
+    napi_value arguments[2];
+    struct poll *poll = receiver_of(env, info, 2, arguments);
+    uint64_t at;
+    napi_typedarray_type type;
+    size_t length;
+    napi_ref into;
+    if (poll == NULL || !xm_get_size(env, arguments[1], "at", &at))
+        return NULL;
+    if (napi_get_typedarray_info(env, arguments[0], &type, &length, NULL, NULL, NULL) != napi_ok ||
+        !(type == napi_uint8_array ? at < length && length <= INT32_MAX
+                                   : type == napi_float64_array && at == 0 && length >= 4)) {
+        xm_misuse(env, "into must be a Uint8Array with room, or a Float64Array of 4 numbers or more");
+        return NULL;
+    }
+    if (poll->closing)
+        return xm_undefined(env);
+    if (!xm_ok(env, napi_create_reference(env, arguments[0], 1, &into)))
+        return NULL;
+    forget_into(poll);
+    poll->into = into;
+    poll->at = at;
     return xm_undefined(env);
 }
 
@@ -209,6 +268,7 @@ static napi_value js_poll(napi_env env, napi_callback_info info) {
         return NULL;
     }
     poll->e = e;
+    poll->descriptor = descriptor;
     xm_link_init(&poll->link);
     int error = uv_poll_init(e->loop, &poll->handle, descriptor);
     if (error != 0) {
@@ -227,6 +287,7 @@ static napi_value js_poll(napi_env env, napi_callback_info info) {
 bool xm_add_poll(struct xm_env *e, napi_value exports) {
     static const napi_property_descriptor properties[] = {
         {"start", NULL, js_start, NULL, NULL, NULL, napi_default_method, NULL},
+        {"take", NULL, js_take, NULL, NULL, NULL, napi_default_method, NULL},
         {"stop", NULL, js_stop, NULL, NULL, NULL, napi_default_method, NULL},
         {"ref", NULL, js_ref, NULL, NULL, NULL, napi_default_method, NULL},
         {"unref", NULL, js_unref, NULL, NULL, NULL, napi_default_method, NULL},

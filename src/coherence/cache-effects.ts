@@ -36,17 +36,18 @@ export const effect = {
   installWritable: 1,
   installProtected: 2,
   returnContent: 3,
-  returnNothing: 4,
-  putFlush: 5,
-  putEvict: 6,
-  drop: 7,
-  sendInvalidated: 8,
-  sendDropped: 9,
-  unprotect: 10,
-  wake: 11,
-  read: 12,
-  write: 13,
-  delay: 14,
+  returnUnchanged: 4,
+  returnNothing: 5,
+  putFlush: 6,
+  putEvict: 7,
+  drop: 8,
+  sendInvalidated: 9,
+  sendDropped: 10,
+  unprotect: 11,
+  wake: 12,
+  read: 13,
+  write: 14,
+  delay: 15,
 } as const
 
 export function cacheBatch(effects: CacheEffects): Batch {
@@ -60,6 +61,8 @@ export function cacheBatch(effects: CacheEffects): Batch {
         return effects.install(first, count, nth, 'protected')
       case effect.returnContent:
         return effects.sendReturned(first, count, 'content')
+      case effect.returnUnchanged:
+        return effects.sendReturned(first, count, 'unchanged')
       case effect.returnNothing:
         return effects.sendReturned(first, count, 'already')
       case effect.putFlush:

@@ -22,6 +22,8 @@ export interface CacheSnapshot {
 
 const { absent, reading, writing, shared, upgrading, clean, dirty } = state
 
+const arrived: Readonly<Record<Share, State>> = { shared, exclusive: dirty, clean }
+
 const hasPage = (of: State) => of >= shared
 const isExclusive = (of: State) => of >= clean
 const isAsked = (of: State) => of === reading || of === writing || of === upgrading
@@ -108,18 +110,19 @@ export class Cache {
     this.#pages.set(page, access === 'read' ? reading : this.#pages.get(page) === shared ? upgrading : writing)
   }
 
-  /** Pages that were asked for have come. */
+  /** Pages that were asked for have come, for writing perhaps though they were asked for to read. */
   data(first: number, count: number, share: Share, now: number): void {
-    const expected = share === 'shared' ? reading : writing
     checkRange('data', first, count, this.#pageCount)
     this.#each(first, count, (page) => {
-      if (this.#pages.get(page) !== expected) violation('data', `page ${page} was not asked for as '${share}'`)
+      const of = this.#pages.get(page)
+      if (of !== reading && (of !== writing || share !== 'exclusive'))
+        violation('data', `page ${page} was not asked for as '${share}'`)
     })
     this.#pagesIn += count
     this.#pages.tick()
     this.#each(first, count, (page) => {
-      this.#batch.add(share === 'shared' ? effect.installProtected : effect.installWritable, page, 0, page - first)
-      this.#pages.set(page, share === 'shared' ? shared : dirty)
+      this.#batch.add(share === 'exclusive' ? effect.installWritable : effect.installProtected, page, 0, page - first)
+      this.#pages.set(page, arrived[share])
       this.#pages.touch(page)
     })
     this.#window.give(first, count, now)
@@ -193,11 +196,13 @@ export class Cache {
       return
     }
     if (!isExclusive(of)) return this.#batch.add(effect.returnNothing, page)
-    if (of === dirty) this.#batch.add(effect.protect, page)
-    this.#batch.add(effect.returnContent, page)
+    if (of === dirty) {
+      this.#batch.add(effect.protect, page)
+      this.#batch.add(effect.returnContent, page)
+      this.#pagesOut += 1
+    } else this.#batch.add(effect.returnUnchanged, page)
     if (demand === 'absent') this.#batch.add(effect.drop, page)
     this.#pages.set(page, demand === 'absent' ? absent : shared)
-    this.#pagesOut += 1
   }
 
   /** Sends home the dirty pages of a range; tells how many there were. */

@@ -1,14 +1,18 @@
 import { SharerSets } from './sharers.js'
-import { pagesPerChunk } from './terms.js'
+import { pagesPerChunk, valueBits } from './terms.js'
 
 export type PageState = 'home' | 'shared' | 'far'
 
-// A word a page. Bits from the bottom: state (2), busy (1), node or sharer set (29). 0 is `home`.
+// A word a page. Bits from the bottom: state (2), busy (1), turns (3), node or sharer set. 0 is `home`.
 const stateMask = 3
 const shared = 1
 const far = 2
 const busy = 4
-const valueShift = 3
+const turnsShift = 3
+const turnsMask = 7 << turnsShift
+const valueShift = 32 - valueBits
+/** What a page keeps when somebody else gets it. */
+const keptMask = busy | turnsMask
 
 /** Who has each page of a file, in 4 bytes a page where anything but `home` was ever said. */
 export class Directory {
@@ -17,6 +21,7 @@ export class Directory {
   readonly #chunks: (Uint32Array | undefined)[] = []
   /** How many words of each chunk are not 0. */
   readonly #used: number[] = []
+  #size = 0
 
   constructor(pageCount: number) {
     this.pageCount = pageCount
@@ -29,7 +34,7 @@ export class Directory {
 
   /** How many pages are not `home`, or are waited for. */
   get size(): number {
-    return this.#used.reduce((sum, used) => sum + used, 0)
+    return this.#size
   }
 
   /** How many different sets of sharers pages have, and the empty one. */
@@ -48,6 +53,7 @@ export class Directory {
     chunk[page % pagesPerChunk] = word
     const used = this.#used[index] as number
     this.#used[index] = used + (word === 0 ? 0 : 1) - (before === 0 ? 0 : 1)
+    this.#size += ((word & ~turnsMask) === 0 ? 0 : 1) - ((before & ~turnsMask) === 0 ? 0 : 1)
     if ((word & stateMask) === shared) this.#sets.retain(word >>> valueShift)
     if ((before & stateMask) === shared) this.#sets.release(before >>> valueShift)
   }
@@ -62,6 +68,15 @@ export class Directory {
   state(page: number): PageState {
     const state = this.#word(page) & stateMask
     return state === shared ? 'shared' : state === far ? 'far' : 'home'
+  }
+
+  /** What is known of turns that nodes take with the page; 0 at first. */
+  turns(page: number): number {
+    return (this.#word(page) & turnsMask) >>> turnsShift
+  }
+
+  setTurns(page: number, turns: number): void {
+    this.#write(page, ((this.#word(page) & ~turnsMask) | (turns << turnsShift)) >>> 0)
   }
 
   isBusy(page: number): boolean {
@@ -89,19 +104,19 @@ export class Directory {
   }
 
   setBusy(page: number): void {
-    this.#write(page, this.#word(page) | busy)
+    this.#write(page, (this.#word(page) | busy) >>> 0)
   }
 
   clearBusy(page: number): void {
-    this.#write(page, this.#word(page) & ~busy)
+    this.#write(page, (this.#word(page) & ~busy) >>> 0)
   }
 
   setHome(page: number): void {
-    this.#write(page, this.#word(page) & busy)
+    this.#write(page, this.#word(page) & keptMask)
   }
 
   setFar(page: number, node: number): void {
-    this.#write(page, ((node << valueShift) | (this.#word(page) & busy) | far) >>> 0)
+    this.#write(page, ((node << valueShift) | (this.#word(page) & keptMask) | far) >>> 0)
   }
 
   /** The page is shared, by none if it was not. */
@@ -118,10 +133,13 @@ export class Directory {
   }
 
   #share(page: number, set: number): void {
-    this.#write(page, ((set << valueShift) | (this.#word(page) & busy) | shared) >>> 0)
+    this.#write(page, ((set << valueShift) | (this.#word(page) & keptMask) | shared) >>> 0)
   }
 
-  /** Every page that is not `home` or is waited for, ascending; each may be changed when it is visited. */
+  /**
+   * Every page that is not `home`, is waited for, or has turns that are known, ascending; each may be
+   * changed when it is visited.
+   */
   forEach(visit: (page: number) => void): void {
     for (let page = 0; page < this.pageCount; ) {
       const index = Math.floor(page / pagesPerChunk)
@@ -132,10 +150,12 @@ export class Directory {
     }
   }
 
-  /** Gives back the words of pages that are all `home`. */
+  /** Gives back the words of pages that are all `home`, and forgets their turns if no page is anything else. */
   trim(): void {
     this.#used.forEach((used, index) => {
-      if (used === 0) this.#chunks[index] = undefined
+      if (used > 0 && this.#size > 0) return
+      this.#chunks[index] = undefined
+      this.#used[index] = 0
     })
   }
 }

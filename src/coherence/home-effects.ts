@@ -20,6 +20,8 @@ export interface HomeEffects {
   install(first: number, count: number, nth: number, placing: Placing): void
   /** Puts what is aside back into home's memory, which has a hole there: its node is lost. */
   restore(first: number, count: number, placing: Placing): void
+  /** The same, as the node has not changed it. */
+  putBack(first: number, count: number, placing: Placing): void
   /** Sends the content to a node; it is read from home's memory now. */
   data(node: number, first: number, count: number, share: Share): void
   /** Tells a node that it may write what it has. */
@@ -42,17 +44,20 @@ export const effect = {
   installProtected: 3,
   restoreWritable: 4,
   restoreProtected: 5,
-  aside: 6,
-  dataShared: 7,
-  dataExclusive: 8,
-  grant: 9,
-  take: 10,
-  unprotect: 11,
-  wake: 12,
-  invalidate: 13,
-  recallToShared: 14,
-  recallToAbsent: 15,
-  delay: 16,
+  putBackWritable: 6,
+  putBackProtected: 7,
+  aside: 8,
+  dataShared: 9,
+  dataExclusive: 10,
+  dataClean: 11,
+  grant: 12,
+  take: 13,
+  unprotect: 14,
+  wake: 15,
+  invalidate: 16,
+  recallToShared: 17,
+  recallToAbsent: 18,
+  delay: 19,
 } as const
 
 export function homeBatch(effects: HomeEffects): Batch {
@@ -70,12 +75,18 @@ export function homeBatch(effects: HomeEffects): Batch {
         return effects.restore(first, count, 'writable')
       case effect.restoreProtected:
         return effects.restore(first, count, 'protected')
+      case effect.putBackWritable:
+        return effects.putBack(first, count, 'writable')
+      case effect.putBackProtected:
+        return effects.putBack(first, count, 'protected')
       case effect.aside:
         return effects.aside(first, count)
       case effect.dataShared:
         return effects.data(node, first, count, 'shared')
       case effect.dataExclusive:
         return effects.data(node, first, count, 'exclusive')
+      case effect.dataClean:
+        return effects.data(node, first, count, 'clean')
       case effect.grant:
         return effects.grant(node, first, count)
       case effect.take:

@@ -13,6 +13,7 @@ import {
   valueBits,
   violation,
 } from './terms.js'
+import { afterGiven, afterReturned, afterUpgrade, areTaken, needProof } from './turns.js'
 import { Window } from './window.js'
 
 export interface HomeOptions {
@@ -24,7 +25,7 @@ export interface HomeOptions {
 /** The whole state, as plain data. */
 export interface HomeSnapshot {
   readonly nodes: [node: number, access: Access][]
-  readonly pages: [page: number, state: PageState, nodes: number[]][]
+  readonly pages: [page: number, state: PageState, nodes: number[], turns: number][]
   readonly deals: [page: number, queue: Request[], awaited: number[], recalled: number, keep: Keep, held: boolean][]
   readonly window: number[][]
 }
@@ -145,15 +146,18 @@ export class Home {
     this.#each(first, count, (page) => {
       if (this.#deal(page)?.recalled !== node) violation('returned', `node ${node} was not asked for page ${page}`)
       const due = this.#directory.owner(page) === node ? 'content' : 'already'
-      if (returned !== due) violation('returned', `node ${node} owes '${due}' for page ${page}, not '${returned}'`)
+      if ((returned === 'already') !== (due === 'already'))
+        violation('returned', `node ${node} owes '${due}' for page ${page}, not '${returned}'`)
     })
     this.#each(first, count, (page) => {
       const deal = this.#deal(page) as Deal
       deal.recalled = 0
-      if (returned === 'content') {
+      if (returned !== 'already') {
         const placing = deal.keep === 'shared' ? 'protected' : this.#placing(deal)
-        this.#install(page, page - first, placing)
+        if (returned === 'content') this.#install(page, page - first, placing)
+        else this.#putBack(page, placing)
         if (deal.keep === 'shared') this.#directory.addSharer(page, node)
+        this.#directory.setTurns(page, afterReturned(this.#directory.turns(page), returned === 'content'))
       }
       this.#advance(page, deal, now)
     })
@@ -251,6 +255,11 @@ export class Home {
     this.#place(page, placing)
   }
 
+  #putBack(page: number, placing: Placing): void {
+    this.#batch.add(placing === 'writable' ? effect.putBackWritable : effect.putBackProtected, page)
+    this.#place(page, placing)
+  }
+
   #place(page: number, placing: Placing): void {
     if (placing === 'writable') this.#directory.setHome(page)
     else this.#directory.setShared(page)
@@ -266,8 +275,10 @@ export class Home {
   #ask(page: number, request: Request, now: number): void {
     const waiting = this.#deal(page)
     if (waiting !== undefined) waiting.queue.push(request)
-    else if (this.#isFree(page, request, now)) this.#give(page, request, now)
-    else {
+    else if (this.#isFree(page, request, now)) {
+      this.#noteUpgrade(page, request, 0)
+      this.#give(page, request, now)
+    } else {
       const deal = newDeal(request)
       this.#deals.set(page, deal)
       this.#directory.setBusy(page)
@@ -314,17 +325,33 @@ export class Home {
     const owner = this.#directory.owner(page)
     if (owner !== 0) {
       deal.recalled = owner
-      deal.keep = request.access === 'read' ? 'shared' : 'absent'
+      deal.keep = request.access === 'read' && !this.#takesTurns(page, request) ? 'shared' : 'absent'
       this.#batch.add(deal.keep === 'shared' ? effect.recallToShared : effect.recallToAbsent, page, owner)
     } else if (this.#holds(page, request, now)) {
       if (!deal.held) this.#batch.add(effect.delay, page, 0, 0, this.#window.until(page, now))
       deal.held = true
     } else {
-      for (const node of this.#others(page, request)) {
+      const others = this.#others(page, request)
+      this.#noteUpgrade(page, request, others.length)
+      for (const node of others) {
         deal.awaited.add(node)
         this.#batch.add(effect.invalidate, page, node)
       }
     }
+  }
+
+  /** Somebody wants to write, and `others` have the page who have to give way. */
+  #noteUpgrade(page: number, { node, access }: Request, others: number): void {
+    if (access === 'read' || this.#directory.state(page) !== 'shared') return
+    if (node !== homeItself && !this.#directory.isSharer(page, node)) return
+    this.#directory.setTurns(page, afterUpgrade(this.#directory.turns(page), others))
+  }
+
+  /** Whether it will want to write, though it asks to read, and nobody else waits for the page. */
+  #takesTurns(page: number, { node }: Request): boolean {
+    if (!areTaken(this.#directory.turns(page), node === homeItself)) return false
+    const waiting = this.#deal(page)?.queue.length ?? 0
+    return waiting <= 1 && (node === homeItself || this.#nodes.get(node) === 'write')
   }
 
   #give(page: number, { node, access }: Request, now: number): void {
@@ -335,12 +362,21 @@ export class Home {
       return this.#window.give(page, 1, now)
     }
     if (state === 'home') this.#batch.add(effect.protect, page)
-    if (access === 'read') {
-      this.#batch.add(effect.dataShared, page, node)
-      return this.#directory.addSharer(page, node)
+    if (access === 'write') {
+      return this.#giveAway(page, node, this.#directory.isSharer(page, node) ? effect.grant : effect.dataExclusive)
     }
+    if (this.#directory.sharers(page).length === 0 && this.#takesTurns(page, { node, access })) {
+      const turns = this.#directory.turns(page)
+      this.#giveAway(page, node, needProof(turns) ? effect.dataClean : effect.dataExclusive)
+      return this.#directory.setTurns(page, afterGiven(turns))
+    }
+    this.#batch.add(effect.dataShared, page, node)
+    this.#directory.addSharer(page, node)
+  }
+
+  #giveAway(page: number, node: number, how: number): void {
     this.#batch.add(effect.aside, page)
-    this.#batch.add(this.#directory.isSharer(page, node) ? effect.grant : effect.dataExclusive, page, node)
+    this.#batch.add(how, page, node)
     this.#batch.add(effect.take, page)
     this.#directory.setFar(page, node)
   }
@@ -348,7 +384,7 @@ export class Home {
   snapshot(): HomeSnapshot {
     const pages: HomeSnapshot['pages'] = []
     this.#directory.forEach((page) => {
-      pages.push([page, this.state(page), [...this.nodesWith(page)]])
+      pages.push([page, this.state(page), [...this.nodesWith(page)], this.#directory.turns(page)])
     })
     return {
       nodes: [...this.#nodes],
@@ -369,7 +405,8 @@ export class Home {
   static from(snapshot: HomeSnapshot, options: HomeOptions, effects: HomeEffects): Home {
     const home = new Home(options, effects)
     for (const [node, access] of snapshot.nodes) home.#nodes.set(node, access)
-    for (const [page, state, nodes] of snapshot.pages) {
+    for (const [page, state, nodes, turns] of snapshot.pages) {
+      home.#directory.setTurns(page, turns)
       if (state === 'far') home.#directory.setFar(page, nodes[0] ?? 0)
       if (state === 'shared') home.#directory.setShared(page)
       if (state === 'shared') for (const node of nodes) home.#directory.addSharer(page, node)

@@ -3,14 +3,20 @@ import { XpmemError } from '../errors.js'
 /** What a thread or a node wants to do with a page. */
 export type Access = 'read' | 'write'
 
-/** How a node has a page: one of several that read it, or the only one that has it. */
-export type Share = 'shared' | 'exclusive'
+/**
+ * How a node gets a page: as one of several that read it, or as the only one that has it. 'clean': the
+ * only one, and home can tell whether it stores to it.
+ */
+export type Share = 'shared' | 'exclusive' | 'clean'
 
 /** What a node that is recalled may keep. */
 export type Keep = 'shared' | 'absent'
 
-/** What an answer to a recall carries. 'already': the content went ahead of it in a put. */
-export type Returned = 'content' | 'already'
+/**
+ * What an answer to a recall carries. 'unchanged': nothing, since home has the content aside; 'already':
+ * nothing, since it went ahead of the answer in a put.
+ */
+export type Returned = 'content' | 'unchanged' | 'already'
 
 /** Why a node puts pages. 'flush': it stays the writer; 'evict': it has them no more. */
 export type Put = 'flush' | 'evict'
@@ -19,7 +25,7 @@ export type Put = 'flush' | 'evict'
 export type Placing = 'writable' | 'protected'
 
 /** Numbers of nodes and of sharer sets have so many bits. */
-export const valueBits = 29
+export const valueBits = 26
 
 /** Per-page state is allocated for so many pages at a time, when one of them is first used. */
 export const pagesPerChunk = 1 << 16

@@ -35,12 +35,21 @@ export interface DescriptorInfo {
 export interface Poll {
   /** `events`: 1 readable, 2 writable, or both. Replaces what was watched before. */
   start(events: number): void
+  /**
+   * From now on what is readable is taken before the callback comes, whose second argument is the
+   * outcome: -errno, or how much. Of a socket, as many bytes as there is room for in a Uint8Array from
+   * `at` on (0: the end); of a userfaultfd, faults as of `Kernel.faults` in a Float64Array.
+   */
+  take(into: Uint8Array | Float64Array, at: number): void
   stop(): void
   ref(): void
   unref(): void
   /** Stops for good; no callback comes after it. Idempotent. */
   close(): void
 }
+
+/** Bytes of a file that `sendWithFile` copies. */
+export const mostCopied = 32_768
 
 /** Where a range of this process's memory lies when xpmem itself mapped it. */
 export interface Backing {
@@ -157,16 +166,27 @@ export interface Kernel {
   timerClear(timer: number): void
 
   // Streams
-  /** recv into, and send of, `length` bytes from `offset` on, without waiting. How many; 0: the end; -1: it would wait. */
-  receiveBytes(socket: number, into: Uint8Array, offset: number, length: number): number
-  /** `more`: what follows may leave together with it. */
+  /** Sends `length` bytes from `offset` on, without waiting. How many; -1: it would wait. `more`: what follows may leave together with it. */
   sendBytes(socket: number, bytes: Uint8Array, offset: number, length: number, more: boolean): number
+  /**
+   * As `sendBytes`, with a copy of a part of a file behind the bytes, of `mostCopied` bytes at the most.
+   * How many of both together. What the file has not is zeros.
+   */
+  sendWithFile(
+    socket: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    file: number,
+    fileOffset: number,
+    fileLength: number,
+  ): number
   /** sendfile of a part of a file. 0: the file ends there; -1 as above. */
   sendFile(socket: number, file: number, offset: number, length: number): number
   /** Tells the other end that nothing more comes; it may still be listened to. */
   finish(socket: number): void
 
-  poll(descriptor: number, callback: (events: number) => void): Poll
+  poll(descriptor: number, callback: (events: number, taken: number) => void): Poll
   /**
    * Has this datagram sent, and the socket closed, when the environment ends before `forgetFarewell`
    * (a worker that is terminated, a process that exits).
@@ -283,6 +303,8 @@ export interface Kernel {
   /** pread and pwrite of all of `length` bytes from `from` on of `bytes`. */
   readAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void
   writeAt(descriptor: number, offset: number, bytes: Uint8Array, from: number, length: number): void
+  /** Copies `length` bytes from `offset` on of one file to the same place in another. */
+  copyPart(from: number, to: number, offset: number, length: number): void
   /** A memfd that nobody can resize, owned by the caller. */
   createFile(length: number): number
   /** Another descriptor of the same file, owned by the caller. */

@@ -11,8 +11,8 @@ import { type FaultHandler, PagedFile, type PagingStats } from './paged-file.js'
 /** A far cache of a file, as its home speaks with it. */
 export interface FarNode {
   readonly access: Access
-  /** The content is what the file has now, and has until the node answers an invalidate if it is shared. */
-  data(first: number, count: number, share: Share, file: PagedFile): void
+  /** The content is what those pages of `file` have now, and have until the node has answered. */
+  data(first: number, count: number, share: Share, file: Descriptor): void
   grant(first: number, count: number): void
   invalidate(first: number, count: number): void
   recall(first: number, count: number, keep: Keep): void
@@ -55,7 +55,6 @@ export class HomeFile implements HomeEffects, FaultHandler {
   readonly #nodes = new Map<number, { readonly node: FarNode; readonly demands: Demands }>()
   /** The content that came with the event under way. */
   #content: Uint8Array = new Uint8Array()
-  #buffer = new Uint8Array()
   /** Pages that threads found no memory at: those that nobody ever stored to are given zeros. */
   readonly #missing = new Set<number>()
   #lastNode = 0
@@ -160,7 +159,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   aside(first: number, count: number): void {
-    this.#copy(this.file.descriptor.number, this.asideFile.number, first, count)
+    this.#copy(this.file.descriptor, this.asideFile, first, count)
     this.#ages.set(first, count)
   }
 
@@ -178,16 +177,21 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   restore(first: number, count: number, placing: Placing): void {
-    if (placing === 'protected') this.file.protect(first, count)
-    this.#copy(this.asideFile.number, this.file.descriptor.number, first, count)
-    this.#found(first, count)
     this.#rolledBack.push(...this.#ages.of(first, count))
+    this.putBack(first, count, placing)
+  }
+
+  putBack(first: number, count: number, placing: Placing): void {
+    if (placing === 'protected') this.file.protect(first, count)
+    this.#copy(this.asideFile, this.file.descriptor, first, count)
+    this.#found(first, count)
     this.#forgetAside(first, count)
   }
 
   data(node: number, first: number, count: number, share: Share): void {
     this.#pagesOut += count
-    this.#node(node)?.data(first, count, share, this.file)
+    // What is given away is gone when it leaves.
+    this.#node(node)?.data(first, count, share, share === 'shared' ? this.file.descriptor : this.asideFile)
   }
 
   grant(node: number, first: number, count: number): void {
@@ -240,10 +244,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
     kernel.punch(this.asideFile.number, first * kernel.pageSize, count * kernel.pageSize)
   }
 
-  #copy(from: number, to: number, first: number, count: number): void {
-    const { pageSize } = kernel
-    if (this.#buffer.length < count * pageSize) this.#buffer = new Uint8Array(count * pageSize)
-    kernel.readAt(from, first * pageSize, this.#buffer, 0, count * pageSize)
-    kernel.writeAt(to, first * pageSize, this.#buffer, 0, count * pageSize)
+  #copy(from: Descriptor, to: Descriptor, first: number, count: number): void {
+    kernel.copyPart(from.number, to.number, first * kernel.pageSize, count * kernel.pageSize)
   }
 }

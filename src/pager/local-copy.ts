@@ -1,8 +1,8 @@
 import type { Access, Keep, Put, Returned, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
+import type { Descriptor } from '../transport/descriptor.js'
 import { CacheFile, type CacheFileOptions, type FarHome } from './cache-file.js'
 import type { FarNode, HomeFile } from './home-file.js'
-import type { PagedFile } from './paged-file.js'
 
 /**
  * A copy of a paged file for a process of the same partition that may only read: the kernel answers
@@ -30,9 +30,9 @@ export class LocalCopy implements FarHome, FarNode {
     this.cache.close()
   }
 
-  data(first: number, count: number, share: Share, file: PagedFile): void {
+  data(first: number, count: number, share: Share, file: Descriptor): void {
     const content = new Uint8Array(count * kernel.pageSize)
-    file.read(first, count, content, 0)
+    kernel.readAt(file.number, first * kernel.pageSize, content, 0, content.length)
     this.#later(() => this.cache.taken(first, count, share, content))
   }
 

@@ -22,8 +22,7 @@ interface Entry {
 /** How often a process may be waited for that moves memory, until it is let have a turn. */
 const maxSettled = 10_000
 
-const faults = new Float64Array(4 * faultsPerTurn)
-/** Of `settle`, which comes while those above are being handled. */
+/** Of `settle`, which comes while those of the pager's own are being handled. */
 const early = new Float64Array(4 * faultsPerTurn)
 const soon = Promise.resolve()
 
@@ -31,6 +30,7 @@ const soon = Promise.resolve()
 export class ProcessPager implements FaultSource {
   readonly userfault: number
   readonly #poll: Poll
+  readonly #faults = new Float64Array(4 * faultsPerTurn)
   /** By address; they do not overlap. */
   #entries: Entry[] = []
   #closed = false
@@ -41,7 +41,8 @@ export class ProcessPager implements FaultSource {
   /** Takes the userfaultfd. */
   constructor(userfault: number) {
     this.userfault = userfault
-    this.#poll = kernel.poll(userfault, () => this.#turn())
+    this.#poll = kernel.poll(userfault, (_, taken) => this.#turn(taken))
+    this.#poll.take(this.#faults, 0)
     this.#poll.start(1)
   }
 
@@ -115,16 +116,18 @@ export class ProcessPager implements FaultSource {
     return countFirst(this.#entries, ({ mapping }) => mapping.address <= address)
   }
 
-  #turn(): void {
+  /** So many pairs of numbers have been read, or the process is gone. */
+  #turn(count: number): void {
     this.#settled = 0
-    this.#take(faults, (address, kind) => this.#fault(address, kind))
+    if (count < 0) this.close()
+    else this.#take(this.#faults, count, (address, kind) => this.#fault(address, kind))
   }
 
   settle(): boolean {
     this.#settled += 1
     if (this.#settled > maxSettled) this.close()
     const isFirst = this.#deferred.length === 0
-    this.#take(early, (address, kind) => this.#deferred.push(address, kind))
+    this.#takeEarly((address, kind) => this.#deferred.push(address, kind))
     if (isFirst && this.#deferred.length > 0) void soon.then(() => this.#takeDeferred())
     return !this.#closed
   }
@@ -137,16 +140,20 @@ export class ProcessPager implements FaultSource {
     }
   }
 
-  /** Reads what the process has to say. */
-  #take(into: Float64Array, take: (address: number, kind: number) => void): void {
+  /** Reads what the process has to say now. */
+  #takeEarly(take: (address: number, kind: number) => void): void {
     if (this.#closed) return
     let count: number
     try {
-      count = kernel.faults(this.userfault, into)
+      count = kernel.faults(this.userfault, early)
     } catch {
       // The process is gone.
       return this.close()
     }
+    this.#take(early, count, take)
+  }
+
+  #take(into: Float64Array, count: number, take: (address: number, kind: number) => void): void {
     for (let i = 0; i < count && !this.#closed; i += 1) {
       const [address, kind] = [into[2 * i] as number, into[2 * i + 1] as number]
       if (kind !== moved) take(address, kind)

@@ -1,7 +1,7 @@
 import type { Access, Keep, Share } from '../coherence/terms.js'
 import { kernel } from '../kernel/index.js'
+import type { Descriptor } from '../transport/descriptor.js'
 import type { FarNode, HomeFile } from './home-file.js'
-import type { PagedFile } from './paged-file.js'
 
 /** Reads pages of a home once: a cache that shares them for just as long as it copies them. */
 class SnapshotNode implements FarNode {
@@ -26,8 +26,10 @@ class SnapshotNode implements FarNode {
     home.request(this.#node, 'read', first, count)
   }
 
-  data(first: number, count: number, _share: Share, file: PagedFile): void {
-    file.read(first, count, this.#into, this.#at + (first - this.#first) * kernel.pageSize)
+  data(first: number, count: number, _share: Share, file: Descriptor): void {
+    const { pageSize } = kernel
+    const at = this.#at + (first - this.#first) * pageSize
+    kernel.readAt(file.number, first * pageSize, this.#into, at, count * pageSize)
     this.#missing -= count
     // The home is in the middle of an event.
     if (this.#missing === 0) queueMicrotask(() => this.#end())

@@ -6,6 +6,7 @@ import type { ReadPages } from '../pager/home-file.js'
 import type { PagingOptions } from '../pager/homes.js'
 import { keep, noFile, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
+import { ByNumbers } from './by-numbers.js'
 import { eachPart, Ways } from './nodes.js'
 import type { Peer } from './peer.js'
 import { BadAnswer, type Place } from './places.js'
@@ -87,6 +88,8 @@ export interface CacheKind {
 
 /** A copy here of a file of a peer's. */
 export interface FarFile {
+  /** Its number at home, and that of the copy. */
+  readonly numbers: readonly [file: number, cache: number]
   readonly cache: CacheFile
   /** The permits, by their numbers here, that it was attached with. */
   readonly users: Set<bigint>
@@ -101,7 +104,7 @@ const syncTimeoutMs = 5_000
 /** The copies here of files of one peer's. */
 export class Caches {
   readonly #peer: Peer
-  readonly #files = new Map<string, FarFile>()
+  readonly #files = new ByNumbers<FarFile>()
   /** How often home was told that a copy is given up. */
   leaves = 0
   /** Copies that are left to those who keep them, until home knows. */
@@ -129,17 +132,17 @@ export class Caches {
 
   /** The copy that has a number, for a permit. EPROTO if its home says another length than before. */
   use(file: number, length: number, { cache, access }: CacheKind, apid: bigint): CacheFile {
-    const key = `${file}:${cache}`
-    let known = this.#files.get(key)
+    let known = this.#files.get(file, cache)
     if (known === undefined) {
       const home = new LinkHome(this.#peer, file, cache)
       known = {
+        numbers: [file, cache],
         cache: new CacheFile(home, { ...this.#options, length, access }),
         users: new Set(),
         length,
         kept: false,
       }
-      this.#files.set(key, known)
+      this.#files.set(file, cache, known)
     } else if (known.length !== length) {
       throw new BadAnswer('the file has another length than before')
     }
@@ -150,7 +153,7 @@ export class Caches {
   /** Carries out a message about pages. Of a copy that has ended they come late and mean nothing. */
   take(message: HomeMessage): void {
     const { file, cache, first, count } = message
-    const known = this.#files.get(`${file}:${cache}`)?.cache
+    const known = this.#files.get(file, cache)?.cache
     if (known === undefined) return
     switch (message.name) {
       case 'data':
@@ -173,54 +176,53 @@ export class Caches {
    * segment's owner has ended, so that processes may keep attachments.
    */
   release(apid: bigint, kept: boolean): void {
-    for (const [key, known] of this.#files) {
+    for (const known of this.#files.values()) {
       if (!known.users.delete(apid)) continue
       known.kept ||= kept
       if (known.users.size > 0) continue
-      if (known.kept) this.#leaveBehind(key, known)
+      if (known.kept) this.#leaveBehind(known)
       // If home is lost meanwhile everything is closed.
-      else this.#giveUp(key, known).catch(() => {})
+      else this.#giveUp(known).catch(() => {})
     }
   }
 
-  #leaveBehind(key: string, known: FarFile): void {
-    const left = this.#letGo(key, known).finally(() => this.#leaving.delete(left))
+  #leaveBehind(known: FarFile): void {
+    const left = this.#letGo(known).finally(() => this.#leaving.delete(left))
     this.#leaving.add(left)
   }
 
   /** Leaves a copy to those who keep it, as ordinary memory, and sends home what they changed. */
-  async #letGo(key: string, known: FarFile): Promise<void> {
+  async #letGo(known: FarFile): Promise<void> {
     const { cache } = known
     cache.keep()
     try {
       // Threads that wait for these pages would find zeros.
       await cache.answered()
       await this.#disarm(cache)
-      while (this.#isOpen(key, known) && cache.giveBack()) await this.#sync()
+      while (this.#isOpen(known) && cache.giveBack()) await this.#sync()
     } catch {
       // Home is lost, and everything closed, or too slow: then it has what it was last sent.
     }
-    if (this.#isOpen(key, known)) this.#forget(key, known)
+    if (this.#isOpen(known)) this.#forget(known)
   }
 
-  #isOpen(key: string, known: FarFile): boolean {
-    return this.#files.get(key) === known
+  #isOpen(known: FarFile): boolean {
+    return this.#files.get(...known.numbers) === known
   }
 
   /** In portions that a link takes, unless somebody attaches it meanwhile. */
-  async #giveUp(key: string, known: FarFile): Promise<void> {
-    const isWanted = () => known.users.size > 0 || !this.#isOpen(key, known)
+  async #giveUp(known: FarFile): Promise<void> {
+    const isWanted = () => known.users.size > 0 || !this.#isOpen(known)
     while (known.cache.giveBack()) {
       await this.#sync()
       if (isWanted()) return
     }
-    this.#forget(key, known)
+    this.#forget(known)
   }
 
-  #forget(key: string, { cache }: FarFile): void {
-    this.#files.delete(key)
-    const [file, number] = key.split(':').map(Number) as [number, number]
-    this.#leave(file, number)
+  #forget({ numbers, cache }: FarFile): void {
+    this.#files.remove(...numbers)
+    this.#leave(...numbers)
     void this.#end(cache)
   }
 
@@ -247,7 +249,7 @@ export class Caches {
   /** Who asked for these places has gone: home need not keep in mind that they may be asked for. */
   abandon(places: readonly Place[], { cache }: CacheKind): void {
     for (const file of new Set(places.map((place) => place.file))) {
-      if (file !== noFile && !this.#files.has(`${file}:${cache}`)) this.#leave(file, cache)
+      if (file !== noFile && this.#files.get(file, cache) === undefined) this.#leave(file, cache)
     }
   }
 

@@ -4,9 +4,10 @@ import { kernel } from '../kernel/index.js'
 import type { FarNode, HomeFile } from '../pager/home-file.js'
 import type { PagedHome } from '../pager/homes.js'
 import { type PageRange, PageRanges } from '../pager/page-ranges.js'
-import type { PagedFile } from '../pager/paged-file.js'
+import type { Descriptor } from '../transport/descriptor.js'
 import { keep, maxPagesPerMessage, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
+import { ByNumbers } from './by-numbers.js'
 import type { Peer } from './peer.js'
 
 /** Messages about pages that a cache sends. */
@@ -55,15 +56,12 @@ class LinkNode implements FarNode {
     this.access = access
   }
 
-  data(first: number, count: number, way: Share, file: PagedFile): void {
+  data(first: number, count: number, way: Share, file: Descriptor): void {
     this.#peer.counters.pagesOut += count
     eachPart(first, count, (from, some) => {
       const input = { ...this.#pages(from, some), way: share[way] }
       const [offset, length] = [from * kernel.pageSize, some * kernel.pageSize]
-      // A copy of few pages costs less than a call of its own; what is given away is gone when it leaves.
-      if (way === 'shared' && some >= pagesPerFile) {
-        this.#peer.link.sendFile('data', input, { file: file.descriptor, offset, length })
-      } else this.#peer.link.sendFilled('data', input, length, (into, at) => file.read(from, some, into, at))
+      this.#peer.link.sendFile('data', input, { file, offset, length })
     })
   }
 
@@ -92,9 +90,6 @@ class LinkNode implements FarNode {
 /** Pages whose content is sent as one: the other end can use them while the next are on their way. */
 const pagesPerPart = 32
 
-/** Pages that are sent from where they lie. */
-const pagesPerFile = 8
-
 /** Calls `take` with parts of a run, each as long as one message carries well. */
 export function eachPart(first: number, count: number, take: (first: number, count: number) => void): void {
   for (let done = 0; done < count; done += pagesPerPart) take(first + done, Math.min(pagesPerPart, count - done))
@@ -114,7 +109,8 @@ const maxNodes = 65_536
 /** The caches that one peer has of files of this partition. */
 export class Nodes {
   readonly #peer: Peer
-  readonly #nodes = new Map<string, Node>()
+  /** By the numbers of the file and the cache. */
+  readonly #nodes = new ByNumbers<Node>()
 
   constructor(peer: Peer) {
     this.#peer = peer
@@ -122,15 +118,14 @@ export class Nodes {
 
   /** A cache of the peer's may ask for pages of a file. */
   allow({ home, number }: PagedHome, cache: number, access: Access, range: PageRange): void {
-    const key = `${number}:${cache}`
-    let node = this.#nodes.get(key)
+    let node = this.#nodes.get(number, cache)
     if (node === undefined) {
       if (this.#nodes.size >= maxNodes) {
         throw new XpmemError('EMFILE', 'attach', `a partition has ${maxNodes} caches of files at the most`)
       }
       const joined = home.join(new LinkNode(this.#peer, number, cache, access))
       node = { home, identity: home.file.identity, number: joined, allowed: new PageRanges() }
-      this.#nodes.set(key, node)
+      this.#nodes.set(number, cache, node)
     } else if (access === 'write' && home.accessOf(node.number) === 'read') {
       throw new XpmemError('EPROTO', 'attach', 'a cache that reads cannot become one that writes')
     }
@@ -140,7 +135,7 @@ export class Nodes {
   /** Carries out a message about pages. EPROTO for what breaks the protocol. */
   take(message: CacheMessage): void {
     const { file, cache, first, count } = message
-    const node = this.#nodes.get(`${file}:${cache}`)
+    const node = this.#nodes.get(file, cache)
     if (node === undefined) throw malformed(message, 'the cache has nothing attached of that file')
     const { home, number } = node
     switch (message.name) {
@@ -173,16 +168,14 @@ export class Nodes {
 
   /** A cache has nothing of a file any more. Gives the file's identity, if it had. */
   leave(file: number, cache: number): string | undefined {
-    const key = `${file}:${cache}`
-    const node = this.#nodes.get(key)
-    this.#nodes.delete(key)
+    const node = this.#nodes.remove(file, cache)
     node?.home.gone(node.number)
     return node?.identity
   }
 
   /** The peer is gone. Gives the files that it had caches of. */
   close(): string[] {
-    const nodes = [...this.#nodes.values()]
+    const nodes = this.#nodes.values()
     this.#nodes.clear()
     for (const { home, number } of nodes) home.gone(number)
     return nodes.map(({ identity }) => identity)

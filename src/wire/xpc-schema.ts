@@ -8,7 +8,7 @@ import type { Fields, MessageLayout } from './layout.js'
 import { SchemaCodec } from './schema-codec.js'
 
 /** Raised whenever a layout or its meaning changes; both ends must say the same number. */
-export const xpcVersion = 1
+export const xpcVersion = 2
 
 /** Bytes of the length before each message. */
 export const frameHeaderBytes = 4
@@ -49,9 +49,9 @@ const pages = {
 } as const satisfies Fields
 
 /** Values of `way`. */
-export const share = { shared: 1, exclusive: 2 } as const
+export const share = { shared: 1, exclusive: 2, clean: 3 } as const
 export const keep = { shared: 1, absent: 2 } as const
-export const returned = { content: 1, already: 2 } as const
+export const returned = { content: 1, already: 2, unchanged: 3 } as const
 export const put = { flush: 1, evict: 2 } as const
 
 /** The `file` of a place where nothing is mapped in the owner. */

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
-import { asXpmemError, XpmemError } from '../errors.js'
-import { kernel, type Poll } from '../kernel/index.js'
+import { constants } from 'node:os'
+import { asXpmemError, codeOf, XpmemError } from '../errors.js'
+import { kernel, mostCopied, type Poll } from '../kernel/index.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import type { Room } from './frames.js'
 
@@ -52,6 +53,7 @@ export class Stream {
   readonly #socket: number
   readonly #poll: Poll
   readonly #events: StreamEvents
+  #room: Room = { bytes: new Uint8Array(), at: 0 }
   readonly #flushNow = () => {
     this.#flushing = false
     this.#flush()
@@ -79,8 +81,17 @@ export class Stream {
     this.#socket = kernel.duplicate(descriptorOf(socket))
     socket.on('error', () => {})
     socket.destroy()
-    this.#poll = kernel.poll(this.#socket, (happened) => this.#turn(happened))
+    this.#poll = kernel.poll(this.#socket, (happened, taken) => this.#turn(happened, taken))
+    this.#makeReady()
     this.#watch()
+  }
+
+  /** What comes is put where there is room for it. */
+  #makeReady(): void {
+    const { bytes, at } = this.#events.room()
+    if (bytes === this.#room.bytes && at === this.#room.at) return
+    this.#room = { bytes, at }
+    this.#poll.take(bytes, at)
   }
 
   /** Bytes that wait to be taken. */
@@ -190,11 +201,26 @@ export class Stream {
   #sendSome(): boolean {
     const file = this.#files[0]
     const before = file === undefined ? this.#end - this.#begin : file.behind - this.#sent
+    if (file !== undefined && file.length <= mostCopied) return this.#sendWithFile(file, before)
     if (file !== undefined && before === 0) return this.#sendFile(file)
-    const sent = kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined)
+    return this.#went(kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined))
+  }
+
+  /** Bytes of the buffer went, or none can now. */
+  #went(sent: number): boolean {
     if (sent < 0) return false
     this.#begin += sent
     this.#sent += sent
+    return true
+  }
+
+  /** A copy of little costs less than a call of its own. */
+  #sendWithFile(part: Attached, before: number): boolean {
+    const { file, offset, length, done } = part
+    const [from, left] = [offset + done, length - done]
+    const sent = kernel.sendWithFile(this.#socket, this.#buffer, this.#begin, before, file.number, from, left)
+    if (!this.#went(Math.min(sent, before))) return false
+    this.#fileWent(part, Math.max(0, sent - before))
     return true
   }
 
@@ -204,10 +230,14 @@ export class Stream {
     // Somebody has made the file shorter: what was announced must come.
     if (sent === 0) sent = kernel.sendBytes(this.#socket, zeros, 0, Math.min(left, zeros.length), false)
     if (sent < 0) return false
+    this.#fileWent(part, sent)
+    return true
+  }
+
+  #fileWent(part: Attached, sent: number): void {
     part.done += sent
     this.#fileBytes -= sent
     if (part.done === part.length) this.#files.shift()?.file.release()
-    return true
   }
 
   /** All is sent: the memory is used again from its beginning, and given back if much of it was needed once. */
@@ -224,18 +254,17 @@ export class Stream {
     else this.#poll.start(wanted)
   }
 
-  #turn(happened: number): void {
+  #turn(happened: number, taken: number): void {
     if ((happened & writable) !== 0) this.#flush()
-    if ((happened & readable) === 0 || this.#paused || this.#closed) return
-    let length: number
-    try {
-      const { bytes, at } = this.#events.room()
-      length = kernel.receiveBytes(this.#socket, bytes, at, bytes.length - at)
-    } catch (error) {
-      return this.#fail(error)
+    if ((happened & readable) === 0 || this.#closed) return
+    if (taken > 0) {
+      this.#events.came(taken)
+      if (!this.#closed) this.#makeReady()
+    } else if (taken === 0) {
+      this.#fail(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection'))
+    } else if (-taken !== constants.errno.EAGAIN) {
+      this.#fail(new XpmemError(codeOf(-taken), 'xpc', 'the connection failed'))
     }
-    if (length > 0) this.#events.came(length)
-    else if (length === 0) this.#fail(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection'))
   }
 }
 

@@ -141,12 +141,12 @@ test('a flush sends what is dirty and stays the writer; the next store needs no 
   assert.deepEqual(said(), ['protect 5+3', 'put 5+3 flush'])
 })
 
-test('a page that was flushed is not protected again when it is recalled or evicted', () => {
+test('a page that was flushed is not protected again when it is recalled or evicted, and not sent again when it is recalled', () => {
   const { cache, said } = newFullCache()
   cache.flush(4, 4)
   said()
   cache.recall(4, 1, 'shared', holdMs)
-  assert.deepEqual(said(), ['returned 4+1 content'])
+  assert.deepEqual(said(), ['returned 4+1 unchanged'])
   cache.evict(8, holdMs)
   assert.deepEqual(said(), ['put 5+3 evict', 'drop 0+8', 'dropped 0+5'])
 })
@@ -236,6 +236,28 @@ test('a cache keeps 5 bytes a page, of the pages that were ever asked for', () =
   assert.equal(cache.stateBytes, 5 * pageCount)
 })
 
+test('a page that was asked for to read and comes for writing is stored to without a message', () => {
+  const { cache, said } = newFullCache()
+  cache.prefetch(20, 2, 'read')
+  cache.data(20, 1, 'exclusive', 0)
+  cache.data(21, 1, 'clean', 0)
+  assert.deepEqual(said(), ['ask to read 20+2', 'install 20+1 0 writable', 'install 21+1 0 protected'])
+  cache.fault(21, 'write', 0)
+  assert.deepEqual(said(), ['unprotect 21+1'])
+  cache.recall(20, 2, 'absent', holdMs)
+  assert.deepEqual(said(), ['protect 20+2', 'returned 20+2 content', 'drop 20+2'])
+})
+
+test('a page that came for writing and was not stored to goes back without its content', () => {
+  const { cache, said } = newFullCache()
+  cache.fault(20, 'read', 0)
+  cache.data(20, 1, 'clean', 0)
+  said()
+  cache.recall(20, 1, 'absent', holdMs)
+  assert.deepEqual(said(), ['returned 20+1 unchanged', 'drop 20+1'])
+  assert.equal(cache.counters.pagesOut, 0)
+})
+
 interface Refused {
   readonly what: string
   /** What happens before. */
@@ -251,9 +273,9 @@ const refused: readonly Refused[] = [
     event: (cache) => cache.data(20, 2, 'shared', 0),
   },
   {
-    what: 'content to write that was asked for to read',
-    before: (cache) => cache.fault(20, 'read', 0),
-    event: (cache) => cache.data(20, 1, 'exclusive', 0),
+    what: 'content that home has the same of, asked for to write',
+    before: (cache) => cache.fault(20, 'write', 0),
+    event: (cache) => cache.data(20, 1, 'clean', 0),
   },
   {
     what: 'content to read that was asked for to write',

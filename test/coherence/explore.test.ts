@@ -12,11 +12,13 @@ interface Space {
   readonly threads: number
   readonly budget: Budget
   readonly depth?: number
+  /** What home knows of turns with the page. */
+  readonly turns?: number
 }
 
-function exploreAll(t: TestContext, { places, threads, budget, depth }: Space) {
+function exploreAll(t: TestContext, { places, threads, budget, depth, turns = 0 }: Space) {
   const everywhere = Array.from({ length: threads * (places + 1) }, (_, index) => Math.floor(index / threads))
-  const options = { pages: 1, places, threads: everywhere }
+  const options = { pages: 1, places, threads: everywhere, turns }
   const result = explore(options, { ...budget, accesses: budget.accesses + deeper }, depth)
   const { states, steps, rests, rollbacks } = result
   const end = result.isComplete ? 'all of them' : 'cut off there'
@@ -47,6 +49,20 @@ test('three nodes: every order of three accesses and an eviction leaves one writ
 
 test('three nodes: every order of two accesses and a lost link answers everybody', (t) =>
   exploreAll(t, { places: 3, threads: 1, budget: { ...idle, accesses: 2, cuts: 1 } }))
+
+for (const [turns, what] of [
+  [2, 'was taken turns with twice'],
+  [7, 'is known to be taken turns with'],
+] as const) {
+  test(`two nodes: every order of three accesses and a flush to a page that ${what} leaves one writer or many readers`, (t) =>
+    exploreAll(t, { places: 2, threads: 1, turns, budget: { ...idle, accesses: 3, flushes: 1 } }))
+
+  test(`two nodes: every order of two accesses, an eviction and a lost link answers everybody who uses a page that ${what}`, (t) =>
+    exploreAll(t, { places: 2, threads: 1, turns, budget: { ...idle, accesses: 2, evictions: 1, cuts: 1 } }))
+}
+
+test('three nodes: every order of three accesses to a page that is taken turns with leaves one writer or many readers', (t) =>
+  exploreAll(t, { places: 3, threads: 1, turns: 4, budget: { ...idle, accesses: 3 } }))
 
 test('three nodes: whatever happens goes well in the first 10 steps', (t) =>
   exploreAll(t, { places: 3, threads: 1, budget: { accesses: 6, evictions: 2, flushes: 2, cuts: 2 }, depth: 10 }))

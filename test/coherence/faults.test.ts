@@ -9,6 +9,7 @@ interface Fault extends Pick<WorldOptions, 'breakHome' | 'breakCache'> {
   readonly what: string
   readonly found: RegExp
   readonly budget?: Partial<Budget>
+  readonly turns?: number
 }
 
 const nothing = () => {}
@@ -49,6 +50,17 @@ const faults: readonly Fault[] = [
     what: "a recall that is answered 'already returned' by a node that has the page",
     found: /owes 'content'/,
     breakCache: ({ sendReturned }) => ({ sendReturned: (first, count) => sendReturned(first, count, 'already') }),
+  },
+  {
+    what: 'a recall that is answered as of an unchanged page by a node that has stored to it',
+    found: /the last that was written/,
+    breakCache: ({ sendReturned }) => ({ sendReturned: (first, count) => sendReturned(first, count, 'unchanged') }),
+  },
+  {
+    what: 'a page that is given on proof and can be stored to',
+    found: /may write while|the last that was written/,
+    turns: 2,
+    breakCache: ({ install }) => ({ install: (first, count, nth) => install(first, count, nth, 'writable') }),
   },
   {
     what: 'an invalidate that is answered by a node that keeps the page',

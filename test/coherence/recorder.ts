@@ -12,6 +12,7 @@ export class Recorder {
     updateAside: (first, count, nth) => this.#note('updateAside', first, count, nth),
     install: (first, count, nth, placing) => this.#note('install', first, count, nth, placing),
     restore: (first, count, placing) => this.#note('restore', first, count, placing),
+    putBack: (first, count, placing) => this.#note('putBack', first, count, placing),
     data: (node, first, count, share) => this.#note('data', first, count, 'to', node, share),
     grant: (node, first, count) => this.#note('grant', first, count, 'to', node),
     take: (first, count) => this.#note('take', first, count),

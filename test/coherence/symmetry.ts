@@ -19,7 +19,7 @@ function renamed(home: HomeSnapshot, name: (node: number) => number): HomeSnapsh
     nodes: home.nodes
       .map(([node, access]) => [name(node), access] as [number, typeof access])
       .sort(([a], [b]) => a - b),
-    pages: home.pages.map(([page, state, nodes]) => [page, state, names(nodes)]),
+    pages: home.pages.map(([page, state, nodes, turns]) => [page, state, names(nodes), turns]),
     deals: home.deals.map(([page, queue, awaited, recalled, keep, held]) => [
       page,
       queue.map((request) => ({ ...request, node: name(request.node) })),

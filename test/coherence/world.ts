@@ -63,9 +63,17 @@ export interface WorldOptions {
   readonly places: number
   /** In which partition each thread runs. */
   readonly threads: readonly number[]
+  /** What home knows at first of turns with each page. */
+  readonly turns?: number
   /** Breaks what the home, or a place, does. */
   readonly breakHome?: (effects: HomeEffects, world: World) => Partial<HomeEffects>
   readonly breakCache?: (effects: CacheEffects, world: World, place: Place) => Partial<CacheEffects>
+}
+
+/** A home that has every page, and no node. */
+function untouched({ pages, turns = 0 }: WorldOptions): HomeSnapshot {
+  const all = Array.from({ length: pages }, (_, page): HomeSnapshot['pages'][number] => [page, 'home', [], turns])
+  return { nodes: [], pages: all, deals: [], window: [] }
 }
 
 /** The length of a contention window in the world's ticks. */
@@ -106,7 +114,7 @@ export class World {
     const machine = { pageCount: options.pages, holdMs }
     const effects = this.#homeEffects()
     const broken = { ...effects, ...options.breakHome?.(effects, this) }
-    this.home = homeSnapshot === undefined ? new Home(machine, broken) : Home.from(homeSnapshot, machine, broken)
+    this.home = Home.from(homeSnapshot ?? untouched(options), machine, broken)
   }
 
   /** A place for a node; one that is not restored joins. */
@@ -175,9 +183,10 @@ export class World {
         for (let page = first; page < first + count; page += 1) aside.delete(page)
       },
       restore: (first, count, placing) => this.#restore(first, count, placing),
+      putBack: (first, count, placing) => this.#putBack(first, count, placing),
       data: (node, first, count, share) => {
         const versions = memory.read(first, count)
-        if (share === 'exclusive') remember(first, versions)
+        if (share !== 'shared') remember(first, versions)
         tell(node, { is: 'data', share, first, count, versions })
       },
       grant: (node, first, count) => {
@@ -204,6 +213,16 @@ export class World {
     }
   }
 
+  #putBack(first: number, count: number, placing: Placing): void {
+    for (let page = first; page < first + count; page += 1) {
+      const version = this.aside.get(page)
+      assert(version !== undefined, 'what is put back was kept aside')
+      assert.equal(version, this.latest[page], 'what a node says it has not changed is the last that was written')
+      this.memory.place(page, [version], placing)
+      this.aside.delete(page)
+    }
+  }
+
   #cacheEffects(place: Place, at: number): CacheEffects {
     const tell = (message: Message) => this.send(place, 'toHome', message)
     const content = (first: number, count: number) => place.memory.read(first, count)
@@ -221,9 +240,9 @@ export class World {
       drop: (first, count) => place.memory.punch(first, count),
       sendReturned: (first, count, how) =>
         tell(
-          how === 'already'
-            ? { is: 'returned', how, first, count }
-            : { is: 'returned', how, first, count, versions: content(first, count) },
+          how === 'content'
+            ? { is: 'returned', how, first, count, versions: content(first, count) }
+            : { is: 'returned', how, first, count },
         ),
       sendInvalidated: (first, count) => tell({ is: 'invalidated', first, count }),
       sendPut: (first, count, how) => tell({ is: 'put', how, first, count, versions: content(first, count) }),

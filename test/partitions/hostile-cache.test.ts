@@ -14,12 +14,16 @@ interface Scene {
   readonly since: string
 }
 
+/** Pages that those who behave use. */
 const pages = 8
+
+/** The first of some more, which nobody else uses. */
+const quiet = pages
 
 /** A home, a far partition that uses the same memory, and room for an evil one. */
 async function startScene(t: TestContext): Promise<Scene> {
   const [home, far] = (await startWorld(t, 2, { strangers: ['evil'] })) as [Side, Side]
-  const shared = await share(home.actor, pages)
+  const shared = await share(home.actor, 2 * pages)
   const { attachment } = await attach(far.actor, shared.segid)
   const { since } = await partitionOf(home.actor, 'far')
   return { home, far, shared, attachment, since }
@@ -74,10 +78,11 @@ test('a cache that breaks the protocol is cut off, says the home why, and everyb
     },
     'asks twice': {
       say: async (evil) => {
-        await evil.share(0)
-        evil.peer.send('read', 0, evil.pages(0))
+        await evil.attach(quiet, 1)
+        await evil.share(quiet)
+        evil.peer.send('read', 0, evil.pages(quiet))
       },
-      refusal: /has page 0 already/,
+      refusal: /has page 8 already/,
     },
     'asks to write what it writes': {
       say: async (evil) => {
@@ -88,10 +93,11 @@ test('a cache that breaks the protocol is cut off, says the home why, and everyb
     },
     'puts a page that it only reads': {
       say: async (evil) => {
-        await evil.share(2)
-        evil.put(2, filled(66))
+        await evil.attach(quiet, 1)
+        await evil.share(quiet)
+        evil.put(quiet, filled(66))
       },
-      refusal: /not the writer of page 2/,
+      refusal: /not the writer of page 8/,
     },
     'puts a page that it never had': { say: (evil) => evil.put(7, filled(66)), refusal: /not the writer of page 7/ },
     'puts pages past the end of the file': {

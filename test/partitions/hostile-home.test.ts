@@ -119,8 +119,8 @@ const breaches: Record<string, { say: (evil: EvilHome) => void; refusal: RegExp 
     refusal: /the content is not of those pages/,
   },
   'sends a page in a way that there is not': {
-    say: ({ peer, pages: of }) => peer.send('data', 0, { ...of(2, 1, 3), bytes: filled(66) }),
-    refusal: /there is no way 3/,
+    say: ({ peer, pages: of }) => peer.send('data', 0, { ...of(2, 1, 77), bytes: filled(66) }),
+    refusal: /there is no way 77/,
   },
   'grants what nobody asked for': {
     say: (evil) => evil.peer.send('grant', 0, evil.pages(0)),
