@@ -3,7 +3,7 @@ import { Partition, type Segment } from '../../src/index.js'
 import { kernel } from '../../src/kernel/index.js'
 import { serveCalls } from '../support/calls.js'
 import { sum } from '../support/sum.js'
-import { turn } from '../support/turn.js'
+import { takeTurns } from '../support/turn.js'
 
 interface Offered {
   readonly segment: Segment
@@ -74,9 +74,10 @@ serveCalls({
       keep(await partition.make({ address, length: kernel.pageSize }), [memory])
     }
   },
-  /** Seconds to load the first word, which must be that, and to store the next one. */
-  turn(segid: bigint, expected: number): number {
-    return turn(new Int32Array(offered.get(segid)?.memory[0] as ArrayBuffer), expected)
+  /** Takes the odd turns with a segment, which another one says. */
+  takeTurns(segid: bigint, whose: bigint, count: number): number[] {
+    const words = (of: bigint) => new Int32Array(offered.get(of)?.memory[0] as ArrayBuffer)
+    return takeTurns(words(segid), words(whose), 1, count)
   },
   /** Seconds to load from every page. */
   readAll(segid: bigint): number {

@@ -1,12 +1,13 @@
-import { attachFresh, openPlace, type Place } from '../support/far-place.js'
+import { attachFresh, openPlace, type Place, placeOf } from '../support/far-place.js'
 import { LimitProgram } from '../support/limit.js'
 import { alternate, interleave, median, pairsOf } from '../support/measure.js'
 import { pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
 import type { Scope } from '../support/scope.js'
+import { openPartition, startPartitions } from '../support/service.js'
 import type { Suite } from '../support/suite.js'
 import { sum } from '../support/sum.js'
-import { turn } from '../support/turn.js'
+import { takeTurns } from '../support/turn.js'
 import { measureCrowd, measureFaults } from './far-faults.js'
 import { measureTracked } from './far-tracked.js'
 
@@ -17,21 +18,26 @@ const turns = 2_000
 const rounds = 5
 
 /**
- * Seconds for a load and a store of a page that the other partition wrote last, on either side in turn:
- * the content is fetched, then the right to write, a round trip each. Who waits for its turn does not
- * spin, since two processors have no room for two that spin and two services.
+ * Seconds for a load and a store of a page that the other partition wrote last, on either side in turn.
+ * Who waits for its turn sleeps, since two processors have no room for two that spin and two services.
+ * The services do not keep the page for who just got it: what is measured is how it goes over.
  */
-async function measurePingPong({ owner, partition }: Place, far: LimitProgram, where: string): Promise<Row> {
+async function measurePingPong(scope: Scope, far: LimitProgram, where: string): Promise<Row> {
+  const services = await startPartitions(scope, ['--hold', '0'])
+  const { owner, partition } = await placeOf(scope, services)
+  const atHome = await openPartition(services.home, scope)
   const value = async () => {
-    const segid = await owner.call<bigint>('offer', page, false)
-    const permit = await partition.get(segid, 'readwrite')
-    const words = new Int32Array((await permit.attach()).buffer)
-    const times: number[] = []
-    for (let word = 0; word < 2 * turns; word += 2) {
-      times.push(turn(words, word), await owner.call<number>('turn', segid, word + 1))
-    }
-    await permit.release()
-    await owner.call('remove', segid)
+    const [segid, whose] = [
+      await owner.call<bigint>('offer', page, false),
+      await owner.call<bigint>('offer', page, false),
+    ]
+    const words = new Int32Array((await (await partition.get(segid, 'readwrite')).attach()).buffer)
+    const flag = new Int32Array((await (await atHome.get(whose, 'readwrite')).attach()).buffer)
+    const theirs = owner.call<number[]>('takeTurns', segid, whose, turns)
+    await new Promise(setImmediate)
+    const times = takeTurns(words, flag, 0, turns)
+    times.push(...(await theirs))
+    for (const ended of [segid, whose]) await owner.call('remove', ended)
     return median(times)
   }
   const pairs = await alternate(rounds, value, async () => 2 * (await far.seconds('round-trip', turns)))
@@ -113,7 +119,7 @@ export const far: Suite = {
     const freeLimit = new LimitProgram('far', scope)
     rows.push(...(await measureFaults(free, freeLimit, 'free')))
     rows.push(await measureStream(free, freeLimit, 'free'))
-    rows.push(await measurePingPong(free, freeLimit, 'free'))
+    rows.push(await measurePingPong(scope, freeLimit, 'free'))
     rows.push(...(await measureWarm(free, freeLimit)))
     rows.push(await measureCrowd(free, startReader(free, scope)))
     rows.push(...(await measureTracked(scope)))
@@ -122,7 +128,7 @@ export const far: Suite = {
     const pinnedLimit = new LimitProgram('far', scope)
     rows.push(...(await measureFaults(pinned, pinnedLimit, 'one core')))
     rows.push(await measureStream(pinned, pinnedLimit, 'one core'))
-    rows.push(await measurePingPong(pinned, pinnedLimit, 'one core'))
+    rows.push(await measurePingPong(scope, pinnedLimit, 'one core'))
     return rows
   },
 }

@@ -48,9 +48,13 @@ export async function startService(scope: Scope, partition = 'default', more: st
   return { runtimeDir, partition, pid: child.pid as number, listen }
 }
 
-/** Two services that are joined over loopback. */
-export async function startPartitions(scope: Scope): Promise<{ home: BenchService; far: BenchService }> {
+/** Two services that are joined over loopback; `more`: options of both. */
+export async function startPartitions(
+  scope: Scope,
+  more: readonly string[] = [],
+): Promise<{ home: BenchService; far: BenchService }> {
   const home = await startService(scope, 'home', [
+    ...more,
     '--id',
     '1',
     '--listen',
@@ -60,7 +64,7 @@ export async function startPartitions(scope: Scope): Promise<{ home: BenchServic
     '--trust',
     'far',
   ])
-  const far = await startService(scope, 'far', ['--id', '2', '--peer', `home=${home.listen}`])
+  const far = await startService(scope, 'far', [...more, '--id', '2', '--peer', `home=${home.listen}`])
   return { home, far }
 }
 

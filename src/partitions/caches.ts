@@ -4,8 +4,9 @@ import { kernel } from '../kernel/index.js'
 import { CacheFile, type FarHome } from '../pager/cache-file.js'
 import type { ReadPages } from '../pager/home-file.js'
 import type { PagingOptions } from '../pager/homes.js'
+import type { Pages } from '../wire/pages-codec.js'
 import { keep, noFile, put, returned, share } from '../wire/xpc-schema.js'
-import type { XpcMessage } from '../xpc/connection.js'
+import type { PageContent, XpcMessage } from '../xpc/connection.js'
 import { ByNumbers } from './by-numbers.js'
 import { eachPart, Ways } from './nodes.js'
 import type { Peer } from './peer.js'
@@ -36,34 +37,28 @@ class LinkHome implements FarHome {
   }
 
   request(access: Access, first: number, count: number): void {
-    this.#peer.link.send(access, 0, this.#pages(first, count))
+    this.#peer.link.sendPages(access, this.#pages(first, count))
   }
 
   returned(first: number, count: number, way: Returned, read: ReadPages): void {
-    const bytes = way === 'content' ? kernel.pageSize : 0
     eachPart(first, count, (from, some) => {
-      const input = { ...this.#pages(from, some), way: returned[way] }
-      if (bytes > 0) this.#peer.counters.pagesOut += some
-      this.#peer.link.sendFilled('returned', input, some * bytes, (into, at) => {
-        if (bytes > 0) read(from, some, into, at)
-      })
+      const pages = this.#pages(from, some, returned[way])
+      this.#peer.link.sendPages('returned', pages, way === 'content' ? this.#content(from, some, read) : undefined)
     })
   }
 
   invalidated(first: number, count: number): void {
-    this.#peer.link.send('invalidated', 0, this.#pages(first, count))
+    this.#peer.link.sendPages('invalidated', this.#pages(first, count))
   }
 
   put(first: number, count: number, way: Put, read: ReadPages): void {
     eachPart(first, count, (from, some) => {
-      const input = { ...this.#pages(from, some), way: put[way] }
-      this.#peer.counters.pagesOut += some
-      this.#peer.link.sendFilled('put', input, some * kernel.pageSize, (into, at) => read(from, some, into, at))
+      this.#peer.link.sendPages('put', this.#pages(from, some, put[way]), this.#content(from, some, read))
     })
   }
 
   dropped(first: number, count: number): void {
-    this.#peer.link.send('dropped', 0, this.#pages(first, count))
+    this.#peer.link.sendPages('dropped', this.#pages(first, count))
   }
 
   async sync(): Promise<void> {
@@ -75,8 +70,13 @@ class LinkHome implements FarHome {
     void this.#peer.link.deactivate(why, true)
   }
 
-  #pages(first: number, count: number) {
-    return { file: this.#file, cache: this.#cache, first, count }
+  #content(first: number, count: number, read: ReadPages): PageContent {
+    this.#peer.counters.pagesOut += count
+    return { bytes: count * kernel.pageSize, fill: (into, at) => read(first, count, into, at) }
+  }
+
+  #pages(first: number, count: number, way = 0): Pages {
+    return { file: this.#file, cache: this.#cache, first, count, way }
   }
 }
 

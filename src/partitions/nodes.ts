@@ -5,6 +5,7 @@ import type { FarNode, HomeFile } from '../pager/home-file.js'
 import type { PagedHome } from '../pager/homes.js'
 import { type PageRange, PageRanges } from '../pager/page-ranges.js'
 import type { Descriptor } from '../transport/descriptor.js'
+import type { Pages } from '../wire/pages-codec.js'
 import { keep, maxPagesPerMessage, put, returned, share } from '../wire/xpc-schema.js'
 import type { XpcMessage } from '../xpc/connection.js'
 import { ByNumbers } from './by-numbers.js'
@@ -59,22 +60,21 @@ class LinkNode implements FarNode {
   data(first: number, count: number, way: Share, file: Descriptor): void {
     this.#peer.counters.pagesOut += count
     eachPart(first, count, (from, some) => {
-      const input = { ...this.#pages(from, some), way: share[way] }
-      const [offset, length] = [from * kernel.pageSize, some * kernel.pageSize]
-      this.#peer.link.sendFile('data', input, { file, offset, length })
+      const part = { file, offset: from * kernel.pageSize, length: some * kernel.pageSize }
+      this.#peer.link.sendPages('data', this.#pages(from, some, share[way]), { bytes: 0, part })
     })
   }
 
   grant(first: number, count: number): void {
-    this.#peer.link.send('grant', 0, this.#pages(first, count))
+    this.#peer.link.sendPages('grant', this.#pages(first, count))
   }
 
   invalidate(first: number, count: number): void {
-    this.#peer.link.send('invalidate', 0, this.#pages(first, count))
+    this.#peer.link.sendPages('invalidate', this.#pages(first, count))
   }
 
   recall(first: number, count: number, way: Keep): void {
-    this.#peer.link.send('recall', 0, { ...this.#pages(first, count), way: keep[way] })
+    this.#peer.link.sendPages('recall', this.#pages(first, count, keep[way]))
   }
 
   silent(): void {
@@ -82,8 +82,8 @@ class LinkNode implements FarNode {
     void this.#peer.link.deactivate(why, true)
   }
 
-  #pages(first: number, count: number) {
-    return { file: this.#file, cache: this.#cache, first, count }
+  #pages(first: number, count: number, way = 0): Pages {
+    return { file: this.#file, cache: this.#cache, first, count, way }
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { asXpmemError, codeOf, XpmemError } from '../errors.js'
+import { type Pages, type PagesName, pagesBytes, readPages, writePages } from '../wire/pages-codec.js'
 import type { InputOf, MessageOf, NameOf } from '../wire/schema-codec.js'
 import { frameHeaderBytes, maxFrameBytes, type XpcSchema, xpcCodec } from '../wire/xpc-schema.js'
 import { FrameReader, type TakeFrame } from './frames.js'
@@ -9,11 +10,15 @@ export type XpcName = NameOf<XpcSchema>
 export type XpcMessage<N extends XpcName = XpcName> = MessageOf<XpcSchema, N>
 export type XpcInput<N extends XpcName> = InputOf<XpcSchema, N>
 
-/** Writes a message to a place, and tells how long it is. */
-type Encode = (into: Uint8Array, at: number) => number
+/** What a message about pages ends with. */
+export interface PageContent {
+  /** Bytes that `fill` writes into the message, from a position on. */
+  readonly bytes: number
+  readonly fill?: (into: Uint8Array, at: number) => void
+  readonly part?: FilePart
+}
 
-/** Writes content into a message, from a position on. */
-export type Fill = (into: Uint8Array, at: number) => void
+const noContent: PageContent = { bytes: 0 }
 
 export interface ConnectionEvents {
   /** What it throws is told to the peer, and ends the connection. Bytes of the message are valid during the call only. */
@@ -56,6 +61,9 @@ export class XpcConnection {
   readonly #stream: Stream
   readonly #events: ConnectionEvents
   readonly #reader = new FrameReader()
+  /** Of what was read last. */
+  #view: DataView = new DataView(new ArrayBuffer(0))
+  #viewed: Uint8Array | undefined
   #patience: NodeJS.Timeout | undefined
   #lastWord: NodeJS.Timeout | undefined
   #closed = false
@@ -98,42 +106,33 @@ export class XpcConnection {
    */
   send<N extends XpcName>(name: N, request: number, input: XpcInput<N>): void {
     if (this.#closed || this.#givenUp) return
-    this.#say(maxSmallBytes(input), (into, at) => xpcCodec.encode(into, name, request, input, at))
-  }
-
-  /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
-  sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
-    if (this.#closed || this.#givenUp) return
-    this.#say(maxFieldBytes + bytes, (into, at) => {
-      const fixed = xpcCodec.encode(into, name, 0, input, at)
-      fill(into, at + fixed)
-      return fixed + bytes
-    })
-  }
-
-  /** As `send`, of a message that ends with a part of a file, which must not change before the peer has it. */
-  sendFile<N extends XpcName>(name: N, input: XpcInput<N>, part: FilePart): void {
-    if (this.#closed || this.#givenUp) return
-    const write = this.#frame(part.length, (into, at) => xpcCodec.encode(into, name, 0, input, at))
-    this.#stream.sayFile(frameHeaderBytes + maxFieldBytes, write, part)
-    this.#bound()
-  }
-
-  /** `encode` writes a message of `length` bytes at the most to a place, and tells how long it is. */
-  #say(length: number, encode: Encode): void {
-    this.#stream.say(frameHeaderBytes + length, this.#frame(0, encode))
-    this.#bound()
-  }
-
-  /** Writes a message and its length before it, which is larger by what follows of it. */
-  #frame(follows: number, encode: Encode): Encode {
-    return (into, at) => {
-      const encoded = encode(into, at + frameHeaderBytes)
-      const length = encoded + follows
+    this.#stream.say(frameHeaderBytes + maxSmallBytes(input), (into, at) => {
+      const length = xpcCodec.encode(into, name, request, input, at + frameHeaderBytes)
       for (let byte = 0; byte < frameHeaderBytes; byte += 1) into[at + byte] = length >>> (8 * byte)
       this.#bytesOut += frameHeaderBytes + length
-      return frameHeaderBytes + encoded
-    }
+      return frameHeaderBytes + length
+    })
+    this.#bound()
+  }
+
+  /**
+   * As `send`, of a message about pages, which ends with `bytes` bytes that `fill` writes, or with a part
+   * of a file, which must not change before the peer has it.
+   */
+  sendPages(name: PagesName, pages: Pages, content: PageContent = noContent): void {
+    if (this.#closed || this.#givenUp) return
+    const { part, fill } = content
+    const filled = fill === undefined ? 0 : content.bytes
+    const at = this.#stream.place(frameHeaderBytes + pagesBytes + filled)
+    const { view } = this.#stream
+    const length = pagesBytes + filled + (part?.length ?? 0)
+    view.setUint32(at, length, true)
+    writePages(view, at + frameHeaderBytes, name, pages)
+    fill?.(this.#stream.bytes, at + frameHeaderBytes + pagesBytes)
+    this.#stream.said(frameHeaderBytes + pagesBytes + filled)
+    if (part !== undefined) this.#stream.sayFile(part)
+    this.#bytesOut += frameHeaderBytes + length
+    this.#bound()
   }
 
   #bound(): void {
@@ -201,9 +200,16 @@ export class XpcConnection {
     }
   }
 
+  /** Mostly it is the same memory again. */
+  #viewOf(bytes: Uint8Array): DataView {
+    if (bytes !== this.#viewed) this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#viewed = bytes
+    return this.#view
+  }
+
   /** False once the connection is closed. */
   readonly #takeFrame: TakeFrame = (bytes, at, length) => {
-    const message = xpcCodec.decode(bytes, length, at)
+    const message = readPages(this.#viewOf(bytes), bytes, at, length) ?? xpcCodec.decode(bytes, length, at)
     if (message.name === 'refuse') {
       this.#end(new XpmemError(codeOf(message.errno), 'xpc', `the other service refused: ${harmless(message.text)}`))
     } else {

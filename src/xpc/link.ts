@@ -1,8 +1,8 @@
 import { codeOf, XpmemError } from '../errors.js'
-import type { Fill, XpcConnection, XpcInput, XpcMessage, XpcName } from './connection.js'
+import type { Pages, PagesName } from '../wire/pages-codec.js'
+import type { PageContent, XpcConnection, XpcInput, XpcMessage, XpcName } from './connection.js'
 import type { PeerEntry } from './directory.js'
 import { type Dialer, follow, type LinkState, type LinkStateName } from './link-state.js'
-import type { FilePart } from './stream.js'
 
 /** Who a peer says it is. */
 export interface PeerIdentity {
@@ -150,14 +150,9 @@ export class Link {
     this.#current?.connection.send(name, request, input)
   }
 
-  /** As `send`, of a message that ends with `bytes` bytes, which `fill` writes. */
-  sendFilled<N extends XpcName>(name: N, input: XpcInput<N>, bytes: number, fill: Fill): void {
-    this.#current?.connection.sendFilled(name, input, bytes, fill)
-  }
-
-  /** As `send`, of a message that ends with a part of a file, which must not change before the peer has it. */
-  sendFile<N extends XpcName>(name: N, input: XpcInput<N>, part: FilePart): void {
-    this.#current?.connection.sendFile(name, input, part)
+  /** As `send`, of a message about pages; a part of a file must not change before the peer has it. */
+  sendPages(name: PagesName, pages: Pages, content?: PageContent): void {
+    this.#current?.connection.sendPages(name, pages, content)
   }
 
   /** The peer's answer; rejects with what it refused, EHOSTUNREACH if the link goes down, ETIMEDOUT. */

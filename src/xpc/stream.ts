@@ -33,6 +33,9 @@ interface Attached extends FilePart {
   done: number
 }
 
+/** Bytes that there is room for at least. */
+const leastBytes = 64 * 1024
+
 /** For what a file has lost meanwhile. */
 const zeros = new Uint8Array(64 * 1024)
 
@@ -59,7 +62,8 @@ export class Stream {
     this.#flush()
   }
   /** What is to be sent lies from `begin` to `end`. */
-  #buffer = new Uint8Array(64 * 1024)
+  #buffer = new Uint8Array(leastBytes)
+  #view = new DataView(this.#buffer.buffer)
   #begin = 0
   #end = 0
   /** How much was ever sent of what lay there. */
@@ -105,21 +109,43 @@ export class Stream {
    */
   say(length: number, write: (into: Uint8Array, at: number) => number): void {
     if (this.#closed) return
-    this.#makeRoom(length)
-    this.#end += write(this.#buffer, this.#end)
-    this.#leaveSoon()
+    this.said(write(this.bytes, this.place(length)))
   }
 
   /**
-   * As `say`, with a part of a file behind it. It is read when it leaves, or later still where the
+   * The same in two steps: makes room for `length` bytes, and tells where they are to be put in `bytes`.
+   * Then `said` says how many were.
+   */
+  place(length: number): number {
+    this.#makeRoom(length)
+    return this.#end
+  }
+
+  said(length: number): void {
+    if (this.#closed) return
+    this.#end += length
+    this.#leaveSoon()
+  }
+
+  get bytes(): Uint8Array {
+    return this.#buffer
+  }
+
+  /** All of `bytes`. */
+  get view(): DataView {
+    return this.#view
+  }
+
+  /**
+   * A part of a file, behind all that was said. It is read when it leaves, or later still where the
    * network takes it from: it must stay as it is until the other end has it.
    */
-  sayFile(length: number, write: (into: Uint8Array, at: number) => number, part: FilePart): void {
+  sayFile({ file, offset, length }: FilePart): void {
     if (this.#closed) return
-    this.say(length, write)
-    part.file.retain()
-    this.#files.push({ ...part, behind: this.#sent + this.#end - this.#begin, done: 0 })
-    this.#fileBytes += part.length
+    file.retain()
+    this.#files.push({ file, offset, length, behind: this.#sent + this.#end - this.#begin, done: 0 })
+    this.#fileBytes += length
+    this.#leaveSoon()
   }
 
   #leaveSoon(): void {
@@ -171,13 +197,16 @@ export class Stream {
     const waiting = this.#buffer.subarray(this.#begin, this.#end)
     const needed = waiting.length + length
     if (needed <= this.#buffer.length) this.#buffer.copyWithin(0, this.#begin, this.#end)
-    else {
-      const larger = new Uint8Array(Math.max(2 * this.#buffer.length, needed))
-      larger.set(waiting)
-      this.#buffer = larger
-    }
+    else this.#setBuffer(Math.max(2 * this.#buffer.length, needed), waiting)
     this.#end = waiting.length
     this.#begin = 0
+  }
+
+  #setBuffer(length: number, content: Uint8Array): void {
+    const buffer = new Uint8Array(length)
+    buffer.set(content)
+    this.#buffer = buffer
+    this.#view = new DataView(buffer.buffer)
   }
 
   #flush(): void {
@@ -244,7 +273,7 @@ export class Stream {
   #rest(): void {
     this.#begin = 0
     this.#end = 0
-    if (this.#buffer.length > keptBytes) this.#buffer = new Uint8Array(64 * 1024)
+    if (this.#buffer.length > keptBytes) this.#setBuffer(leastBytes, new Uint8Array())
   }
 
   #watch(): void {

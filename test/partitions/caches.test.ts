@@ -15,7 +15,7 @@ const kind = { cache: 0, access: 'write' } as const
 function setUp() {
   const log: string[] = []
   const say = (name: string) => log.push(name)
-  const link = { send: say, sendFilled: say, request: async (name: string) => say(name) }
+  const link = { send: say, sendPages: say, request: async (name: string) => say(name) }
   const peer = { link, counters: { pagesIn: 0, pagesOut: 0 } } as unknown as Peer
   const disarm = async (_copy: CacheFile) => void log.push('disarm')
   return { log, caches: new Caches(peer, { holdMs: 0, flushMs: 3_600_000, budget: new Budget(length) }, disarm) }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { XpmemError } from '../../src/errors.js'
+import { readPages, writePages } from '../../src/wire/pages-codec.js'
 import { maxFrameBytes, xpcCodec, xpcMessages, xpcRows } from '../../src/wire/xpc-schema.js'
 import type { XpcMessage, XpcName } from '../../src/xpc/connection.js'
 import { FrameReader } from '../../src/xpc/frames.js'
@@ -44,6 +45,41 @@ for (const name of names) {
     }
   })
 }
+
+test('the codec of messages about pages writes and reads each of them as the schema says, and no other', () => {
+  for (const name of names) {
+    const random = new Random(xpcMessages[name].code)
+    for (let round = 0; round < 50; round += 1) {
+      const message = randomMessage(random, name)
+      const body = encoded(message)
+      const at = random.below(8)
+      const bytes = new Uint8Array(at + body.length)
+      bytes.set(body, at)
+      const view = new DataView(bytes.buffer)
+      const found = readPages(view, bytes, at, body.length)
+      assert.equal(found !== undefined, 'first' in message, name)
+      if (found === undefined) continue
+      assert.deepEqual(found, { bytes: new Uint8Array(), ...message })
+      const written = bytes.slice()
+      writePages(new DataView(written.buffer), at, found.name, found)
+      const same = { ...message, request: 0, reserved: 0 } as XpcMessage
+      assert.deepEqual(written.slice(at), encoded(same))
+    }
+  }
+})
+
+test('the codec of messages about pages refuses one that is cut off, or longer than it may be', () => {
+  for (const [name, length] of [
+    ['read', 31],
+    ['data', 31],
+    ['grant', 33],
+  ] as const) {
+    const bytes = new Uint8Array(64)
+    const view = new DataView(bytes.buffer)
+    writePages(view, 0, name, { file: 1, cache: 2, first: 3, count: 4, way: 0 })
+    assert.throws(() => readPages(view, bytes, 0, length), { code: 'EPROTO' })
+  }
+})
 
 test('no two messages between services have the same code', () => {
   assert.equal(new Set(Object.values(xpcMessages).map(({ code }) => code)).size, names.length)

@@ -77,10 +77,13 @@ test('parts of files come where they were said, however slowly the other end rea
   other.pause()
   say(stream, 'first')
   const whole = { file, offset: 0, length: pages * kernel.pageSize }
-  stream.sayFile(6, word('second'), whole)
+  say(stream, 'second')
+  stream.sayFile(whole)
   say(stream, 'third')
-  stream.sayFile(6, word('fourth'), { file, offset: 3 * kernel.pageSize, length: kernel.pageSize })
-  stream.sayFile(5, word('fifth'), { file, offset: 5 * kernel.pageSize, length: 2 * kernel.pageSize })
+  say(stream, 'fourth')
+  stream.sayFile({ file, offset: 3 * kernel.pageSize, length: kernel.pageSize })
+  say(stream, 'fifth')
+  stream.sayFile({ file, offset: 5 * kernel.pageSize, length: 2 * kernel.pageSize })
   say(stream, 'last')
   file.release()
   const length = 5 + 6 + whole.length + 5 + 6 + kernel.pageSize + 5 + 2 * kernel.pageSize + 4
@@ -108,7 +111,8 @@ test('parts of files come where they were said, however slowly the other end rea
 test('what a file has lost comes as zeros', async (t) => {
   const { stream, other } = await pair(t)
   const file = numbered(2)
-  stream.sayFile(5, word('short'), { file, offset: kernel.pageSize, length: 100 * kernel.pageSize })
+  say(stream, 'short')
+  stream.sayFile({ file, offset: kernel.pageSize, length: 100 * kernel.pageSize })
   say(stream, 'end')
   const came = await read(other, 5 + 100 * kernel.pageSize + 3)
   assert.equal(came.subarray(0, 5).toString(), 'short')
@@ -118,12 +122,24 @@ test('what a file has lost comes as zeros', async (t) => {
   file.release()
 })
 
+test('what a file has lost of a part that is copied comes as zeros, too', async (t) => {
+  const { stream, other } = await pair(t)
+  const file = numbered(2)
+  say(stream, 'short')
+  stream.sayFile({ file, offset: kernel.pageSize, length: 3 * kernel.pageSize })
+  const came = await read(other, 5 + 3 * kernel.pageSize)
+  assert(came.subarray(5, 5 + kernel.pageSize).every((byte) => byte === 1))
+  assert(came.subarray(5 + kernel.pageSize).every((byte) => byte === 0))
+  file.release()
+})
+
 test('a stream that is destroyed lets go of the files that it had still to send', async (t) => {
   const { stream, other } = await pair(t)
   const file = numbered(1)
   other.pause()
   for (let part = 0; part < 10; part += 1) {
-    stream.sayFile(1, word('x'), { file, offset: 0, length: kernel.pageSize })
+    say(stream, 'x')
+    stream.sayFile({ file, offset: 0, length: kernel.pageSize })
   }
   file.release()
   assert.equal(isOpen(file.number), true)
