@@ -115,6 +115,21 @@ static napi_value js_fill(napi_env env, napi_callback_info info) {
     return filled == -EAGAIN ? xm_number(env, -1) : xm_throw(env, (int)filled, "fill");
 }
 
+static napi_value js_map(napi_env env, napi_callback_info info) {
+    napi_value arguments[4];
+    struct xm_env *e;
+    int userfault;
+    uint64_t address;
+    uint64_t length;
+    bool protect;
+    if (!xm_arguments(env, info, 4, arguments, &e) ||
+        !get_range(env, arguments, &userfault, &address, &length) ||
+        !xm_get_bool(env, arguments[3], "protect", &protect))
+        return NULL;
+    int64_t mapped = xm_userfault_map(userfault, address, length, protect);
+    return xm_number(env, mapped > 0 ? (double)mapped : 0);
+}
+
 static napi_value js_wake(napi_env env, napi_callback_info info) {
     napi_value arguments[3];
     struct xm_env *e;
@@ -239,10 +254,10 @@ static napi_value js_copy_part(napi_env env, napi_callback_info info) {
 
 bool xm_add_paging(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
-        {"faults", js_faults},       {"protect", js_protect},  {"fill", js_fill},
-        {"wake", js_wake},           {"punch", js_punch},      {"populate", js_populate},
-        {"readAt", js_read_at},      {"writeAt", js_write_at}, {"createFile", js_create_file},
-        {"duplicate", js_duplicate}, {"copyPart", js_copy_part},
+        {"faults", js_faults},       {"protect", js_protect},    {"fill", js_fill},
+        {"wake", js_wake},           {"punch", js_punch},        {"populate", js_populate},
+        {"readAt", js_read_at},      {"writeAt", js_write_at},   {"createFile", js_create_file},
+        {"duplicate", js_duplicate}, {"copyPart", js_copy_part}, {"map", js_map},
     };
     return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

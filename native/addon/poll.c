@@ -179,7 +179,8 @@ static napi_value js_take(napi_env env, napi_callback_info info) {
     if (napi_get_typedarray_info(env, arguments[0], &type, &length, NULL, NULL, NULL) != napi_ok ||
         !(type == napi_uint8_array ? at < length && length <= INT32_MAX
                                    : type == napi_float64_array && at == 0 && length >= 4)) {
-        xm_misuse(env, "into must be a Uint8Array with room, or a Float64Array of 4 numbers or more");
+        xm_misuse(env,
+                  "into must be a Uint8Array with room, or a Float64Array of 4 numbers or more");
         return NULL;
     }
     if (poll->closing)

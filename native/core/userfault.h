@@ -16,6 +16,9 @@
 /* Linux 6.4: write protection holds on private pages that were never touched. */
 #define XM_FEATURE_WP_UNPOPULATED (UINT64_C(1) << 13)
 
+/* Linux 6.4: pages can be mapped write-protected. */
+#define XM_CONTINUE_MODE_WP (UINT64_C(1) << 1)
+
 enum xm_userfault_mode {
     XM_USERFAULT_NONE,
     /* A system call that faults fails with EFAULT; a load or store waits. */
@@ -66,6 +69,12 @@ int xm_userfault_protect_once(int userfault, uint64_t address, uint64_t length, 
  */
 int64_t xm_userfault_copy(int userfault, uint64_t address, const void *from, uint64_t length,
                           bool protect);
+/*
+ * Maps pages that the file under shared memory has, whatever file that is, and wakes who waits
+ * there. As above; -EEXIST if the first page is mapped, -EFAULT if the file does not have it,
+ * -EINVAL of a kernel that cannot map write-protected (before 6.4).
+ */
+int64_t xm_userfault_map(int userfault, uint64_t address, uint64_t length, bool protect);
 /* Between who maps something over registered memory and who reads the events. */
 struct xm_userfault_gate {
     int32_t mapping;

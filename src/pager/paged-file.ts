@@ -92,7 +92,19 @@ export class PagedFile {
     const [from, left] = [first + done, count - done]
     if (placing === 'protected') this.protect(from, left)
     this.write(from, left, content, at + done * kernel.pageSize)
-    this.wake(from, left)
+    if (!this.#map(from, left, placing)) this.wake(from, left)
+  }
+
+  /**
+   * Has the only mapping show pages that the file has now, so that their first use is no fault. By
+   * address, which does no harm: what is mapped there, if it is another file by now, is its own. Tells
+   * whether all of them are shown, and who waits is woken.
+   */
+  #map(first: number, count: number, placing: Placing): boolean {
+    const [mapping] = this.#mappings
+    if (mapping === undefined || this.#mappings.size > 1) return false
+    const { address, length } = partOf(mapping, first, count)
+    return length > 0 && kernel.map(mapping.source.userfault, address, length, placing === 'protected') === length
   }
 
   /**

@@ -109,7 +109,8 @@ export class Stream {
    */
   say(length: number, write: (into: Uint8Array, at: number) => number): void {
     if (this.#closed) return
-    this.said(write(this.bytes, this.place(length)))
+    const at = this.place(length)
+    this.said(write(this.#buffer, at))
   }
 
   /**

@@ -1,6 +1,7 @@
 /** What those may ask for who want control of far memory: prefetch, flush, stats, snapshots. */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
+import { release } from 'node:os'
 import { test } from 'node:test'
 import type { AttachmentStats } from '../../src/index.js'
 import type { Actor } from '../support/actor.js'
@@ -38,6 +39,30 @@ test('pages that were prefetched for reading or writing are there without a faul
   await store(far.actor, attachment, 0, 'a fault')
   assert.equal((await statsOf(far.actor, attachment)).faults > 0, true)
   assert.equal(await load(home.actor, memory, 20 * page, 8), 'no fault')
+})
+
+/** Bytes of a mapping that are in the page table. */
+function mappedBytes(pid: number, address: bigint): number {
+  const lines = readFileSync(`/proc/${pid}/smaps`, 'latin1').split('\n')
+  const start = lines.findIndex((line) => line.startsWith(`${address.toString(16)}-`))
+  const rss = lines.slice(start).find((line) => line.startsWith('Rss:'))
+  return Number(rss?.match(/\d+/)?.[0]) * 1_024
+}
+
+const [major = 0, minor = 0] = release().split('.').map(Number)
+const cannotMap = major > 6 || (major === 6 && minor >= 4) ? false : 'pages are mapped ahead from Linux 6.4 on'
+
+test('pages that come before they are used are mapped, and protected as others', { skip: cannotMap }, async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const { memory, segid } = await share(home.actor, 32)
+  await home.actor.call('fill', memory, 0, 32 * page, 3)
+  const { attachment } = await attach(far.actor, segid)
+  const address = await far.actor.call<bigint>('addressOf', attachment)
+  await far.actor.call('prefetch', attachment, 0, 32 * page)
+  await until(() => mappedBytes(far.actor.pid, address) === 32 * page)
+  await store(far.actor, attachment, 7 * page, 'far')
+  assert.equal(await load(home.actor, memory, 7 * page, 3), 'far')
+  assert.equal((await statsOf(far.actor, attachment)).faults > 0, true)
 })
 
 test('a flush sends home what was changed, and only that', async (t) => {
