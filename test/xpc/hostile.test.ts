@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { packId } from '../../src/ids.js'
 import { access, reason } from '../../src/wire/schema.js'
-import { maxFrameBytes, maxGroupsTold, xpcCodec } from '../../src/wire/xpc-schema.js'
+import { maxFrameBytes, maxGroupsTold, xpcCodec, xpcVersion } from '../../src/wire/xpc-schema.js'
 import type { XpcMessage } from '../../src/xpc/connection.js'
 import { descriptorCount, residentBytes } from '../hostile/scene.js'
 import { until } from '../support/until.js'
@@ -39,11 +39,13 @@ test('a client that says something else than a hello first is refused, and only 
       refusal: /hello is cut off/,
     },
     'a hello whose name is not UTF-8': {
-      bytes: framed(Buffer.concat([xpcCodec.encodeOwn('hello', 0, { version: 1, partition: 3 }), Buffer.of(0xff)])),
+      bytes: framed(
+        Buffer.concat([xpcCodec.encodeOwn('hello', 0, { version: xpcVersion, partition: 3 }), Buffer.of(0xff)]),
+      ),
       refusal: /not UTF-8/,
     },
     'a hello with a name as long as a frame': {
-      bytes: frameOf('hello', 0, { version: 1, partition: 3, incarnation: 1, text: 'x'.repeat(mebibyte) }),
+      bytes: frameOf('hello', 0, { version: xpcVersion, partition: 3, incarnation: 1, text: 'x'.repeat(mebibyte) }),
       refusal: /^'x{64}' is not in the directory/,
     },
   }
@@ -58,7 +60,7 @@ test('a client that says something else than a hello first is refused, and only 
   await scene.case(t, 'half a hello, and then silence', async (end) => {
     const stranger = await scene.stranger(end)
     stranger.socket.write(
-      frameOf('hello', 0, { version: 1, partition: 3, incarnation: 1, text: 'evil' }).subarray(0, 9),
+      frameOf('hello', 0, { version: xpcVersion, partition: 3, incarnation: 1, text: 'evil' }).subarray(0, 9),
     )
     assert.match(await stranger.refusal(), /no hello came/)
   })
