@@ -53,11 +53,11 @@ function tell(event: string): void {
   process.send?.({ event })
 }
 
+/** Of a buffer that is detached, none: there is no view of one. */
 function bytesOf(handle: number): Uint8Array {
   const found = things.get(handle)
-  if (found instanceof Attachment) return new Uint8Array(found.buffer)
-  if (found instanceof WasmMemory) return new Uint8Array(found.buffer)
-  return new Uint8Array(found as ArrayBuffer)
+  const buffer = found instanceof Attachment || found instanceof WasmMemory ? found.buffer : (found as ArrayBuffer)
+  return buffer.byteLength === 0 ? new Uint8Array() : new Uint8Array(buffer)
 }
 
 interface Mapping {

@@ -4,6 +4,7 @@ import { connect, Server } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { XpmemError } from '../../src/errors.js'
+import { xpcVersion } from '../../src/wire/xpc-schema.js'
 import type { Address } from '../../src/xpc/directory.js'
 import { until } from '../support/until.js'
 import { startMember, TestMember } from './member.js'
@@ -155,12 +156,15 @@ test('a second partition with the number of one that is connected is refused', a
   assert(home.link('far').active)
 })
 
-for (const version of [0, 2, 0xffff_ffff]) {
+for (const version of [0, xpcVersion - 1, xpcVersion + 1, 0xffff_ffff]) {
   test(`version ${version} of the protocol is refused with both versions`, async (t) => {
     const home = await startMember(t, { name: 'home', id: 1, peers: { far: undefined } })
     const far = await rawPeer(t, home.address)
     far.sayHello('far', 2, { version })
-    assert.match(await far.refusal(), new RegExp(`version ${version} of the protocol was said, version 1 is spoken`))
+    assert.match(
+      await far.refusal(),
+      new RegExp(`version ${version} of the protocol was said, version ${xpcVersion} is spoken`),
+    )
   })
 }
 
