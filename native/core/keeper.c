@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -229,18 +228,12 @@ int xm_keeper_renew_pair(void) {
     return open_pair(keeper);
 }
 
-void xm_keeper_find_task(struct xm_keeper_task *task) {
-    task->id = (pid_t)syscall(SYS_gettid);
-    snprintf(task->stat, sizeof task->stat, "/proc/self/task/%d/stat", (int)task->id);
-    snprintf(task->wchan, sizeof task->wchan, "/proc/self/task/%d/wchan", (int)task->id);
-}
-
 void xm_keeper_begin(void) {
     keeper->range_count = 0;
     keeper->unsure = false;
     keeper->merged = 0;
     keeper->forks++;
-    xm_keeper_find_task(&keeper->forker_task);
+    xm_task_find_own(&keeper->forker_task);
     keeper->exit_count = xm_exits_note(0, UINT64_MAX, keeper->exits, XM_KEEPER_EXITS);
     xm_keeper_enter(keeper, XM_KEEPER_FORKING);
 }

@@ -106,7 +106,7 @@ static void merge_all(struct xm_keeper *k) {
 void *xm_keeper_joiner(void *argument) {
     struct xm_keeper *k = argument;
     pthread_setname_np(pthread_self(), "xpmem-joiner");
-    xm_keeper_find_task(&k->joiner_task);
+    xm_task_find_own(&k->joiner_task);
     for (;;) {
         int32_t phase = __atomic_load_n(&k->phase, __ATOMIC_SEQ_CST);
         if (phase == XM_KEEPER_ENDING)

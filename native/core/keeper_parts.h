@@ -39,10 +39,10 @@ struct xm_keeper_range {
 };
 
 /* A thread that the server looks at. */
-struct xm_keeper_task {
+struct xm_task {
     pid_t id;
     /* Its files in /proc/self/task. */
-    char stat[64];
+    char status[64];
     char wchan[64];
 };
 
@@ -88,13 +88,13 @@ struct xm_keeper {
     int32_t merged;
     /* Of the thread that forks, or in the end of the joiner. */
     struct xm_userfault_gate gate;
-    struct xm_keeper_task forker_task;
-    struct xm_keeper_task joiner_task;
+    struct xm_task forker_task;
+    struct xm_task joiner_task;
     /* A copy is not in the snapshot. */
     bool unsure;
     size_t page;
     /* The server's. */
-    char base[XM_LARGEST_PAGE];
+    char base[XM_LARGEST_PAGE] __attribute__((aligned(8)));
     struct xm_merge_space space;
     char maps_buffer[4096];
     size_t exit_count;
@@ -114,7 +114,17 @@ void *xm_keeper_server(void *keeper);
 /* Merges. */
 void *xm_keeper_joiner(void *keeper);
 /* Notes the calling thread. */
-void xm_keeper_find_task(struct xm_keeper_task *task);
+void xm_task_find_own(struct xm_task *task);
+/* A thread's state as in proc(5), 0 if it cannot be had. */
+char xm_task_state(const struct xm_task *task);
+/* Whether it waits for a fault or event to be read; so it is taken where the kernel does not say.
+ */
+bool xm_task_waits_for_userfault(const struct xm_task *task);
+/*
+ * Whether all threads but the caller sleep. If they do now as they did before, and have the same
+ * history, none of them ran meanwhile. Where it is not told they are taken to sleep.
+ */
+bool xm_tasks_sleep(char *buffer, size_t capacity, uint64_t *history);
 /* Enters a phase and tells the threads. */
 void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase);
 /* Whether all descriptors are still the keeper's: a program may close what it did not open. */

@@ -23,6 +23,13 @@
  */
 #define LONGEST_HOLD_MS 1000
 
+/*
+ * How long the thread that forks may sleep, in the same waits, before it is taken to wait for one
+ * that is held up, although there are others that it could wait for: threads that run. Stores that
+ * do not wait are lost where an attacher stores to the same bytes meanwhile.
+ */
+#define LONGEST_SLEEP_MS 100
+
 /* The range of an address; NULL if it is not known. Later ones overrule what was moved there. */
 XM_UNWATCHED static const struct xm_keeper_range *find(const struct xm_keeper *k,
                                                        uint64_t address) {
@@ -128,59 +135,22 @@ XM_UNWATCHED static void follow(struct xm_keeper *k, uint64_t from, uint64_t to,
     move_record(k, from, to, length);
 }
 
-/* Reads the start of a file; its length, 0 if it cannot be had. */
-XM_UNWATCHED static size_t read_file(const char *path, char *text, size_t capacity) {
-    long descriptor = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return 0;
-    long got = syscall(SYS_read, descriptor, text, capacity);
-    (void)syscall(SYS_close, descriptor);
-    return got < 0 ? 0 : (size_t)got;
-}
-
-/* A thread's state as in proc(5), 0 if it cannot be had. */
-XM_UNWATCHED static char state_of(const struct xm_keeper_task *task) {
-    char text[256];
-    size_t at = read_file(task->stat, text, sizeof text);
-    /* It follows the name, which is in parentheses and may have some. */
-    while (at > 0 && text[at - 1] != ')')
-        at--;
-    return at == 0 || at + 1 >= sizeof text ? '\0' : text[at + 1];
-}
-
-/* Whether the thread that forks waits for something else than us, maybe for one that we hold. */
-XM_UNWATCHED static bool forker_is_stuck(const struct xm_keeper *k) {
+/* Whether the thread that forks waits for something else than us. */
+XM_UNWATCHED static bool forker_sleeps(const struct xm_keeper *k) {
     struct pollfd faults = {k->userfault, POLLIN, 0};
     struct timespec now = {0, 0};
     /* In this order: it tells of the phase, and its faults are there, before it sleeps. */
-    char state = state_of(&k->forker_task);
+    char state = xm_task_state(&k->forker_task);
     return (state == 'S' || state == '\0') &&
            __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
            syscall(SYS_ppoll, &faults, 1, &now, NULL, 0) == 0;
-}
-
-/* Whether a thread waits for its faults or events; so it is taken where the kernel does not say. */
-XM_UNWATCHED static bool waits_for_us(const struct xm_keeper_task *task) {
-    static const char word[] = "userfault";
-    char text[64];
-    size_t length = read_file(task->wchan, text, sizeof text);
-    if (length <= 1)
-        return state_of(task) != 'R';
-    for (size_t at = 0; at + sizeof word - 1 <= length; at++) {
-        size_t same = 0;
-        while (word[same] != '\0' && text[at + same] == word[same])
-            same++;
-        if (word[same] == '\0')
-            return true;
-    }
-    return false;
 }
 
 /* Whether nothing must be read now, see xm_userfault_look. */
 XM_UNWATCHED static bool is_mapping(const struct xm_keeper *k) {
     bool merging = __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_MERGING;
     return __atomic_load_n(&k->gate.mapping, __ATOMIC_SEQ_CST) != 0 &&
-           !waits_for_us(merging ? &k->joiner_task : &k->forker_task);
+           !xm_task_waits_for_userfault(merging ? &k->joiner_task : &k->forker_task);
 }
 
 /* The next message, if there is one that may be read. */
@@ -234,12 +204,29 @@ struct service {
     /* They do not wait any more. */
     bool all;
     unsigned held_ms;
+    /* Since when the thread that forks sleeps; whether all threads did last time, as they had
+     * before. */
+    unsigned slept_ms;
+    bool all_sleep;
+    uint64_t history;
 };
+
+/* Whether the thread that forks waits for one that is held up: so it is when none runs any more. */
+XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *service) {
+    uint64_t history = 0;
+    bool sleeps = forker_sleeps(k);
+    bool all_sleep = sleeps && xm_tasks_sleep(k->base, sizeof k->base, &history);
+    bool still = all_sleep && service->all_sleep && history == service->history;
+    service->slept_ms = sleeps ? service->slept_ms + 1 : 0;
+    service->all_sleep = all_sleep;
+    service->history = history;
+    return still || service->slept_ms >= LONGEST_SLEEP_MS;
+}
 
 XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, bool idle) {
     if (service->fork != k->forks)
         *service = (struct service){.fork = k->forks};
-    if (idle && (++service->held_ms >= LONGEST_HOLD_MS || forker_is_stuck(k))) {
+    if (idle && (++service->held_ms >= LONGEST_HOLD_MS || forker_is_stuck(k, service))) {
         service->all = true;
         wake_all(k);
     }

@@ -1,5 +1,8 @@
 /* Memory that is shared stays so over forks: no store of its owner or of an attacher is lost. */
 
+#include <semaphore.h>
+#include <time.h>
+
 #include "../../native/core/fork.h"
 #include "attacher.h"
 #include "moving.h"
@@ -102,12 +105,61 @@ static void no_increment_is_lost_when_children_do_not_copy(void) {
     count_over_forks(false);
 }
 
+/* A fork waits in a handler, once memory is parted, for a thread that works for some time. */
+static struct {
+    atomic_bool wanted;
+    sem_t asked;
+    sem_t done;
+} work;
+
+#define WORK_NS 5000000
+
+static int64_t own_cpu_ns(void) {
+    struct timespec now;
+    CHECK_EQUAL(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now), 0);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void *keep_working(void *argument) {
+    while (sem_wait(&work.asked) == 0 && atomic_load(&work.wanted)) {
+        int64_t end = own_cpu_ns() + WORK_NS;
+        while (own_cpu_ns() < end)
+            continue;
+        sem_post(&work.done);
+    }
+    return argument;
+}
+
+static void await_work(void) {
+    if (!atomic_load(&work.wanted))
+        return;
+    sem_post(&work.asked);
+    while (sem_wait(&work.done) != 0)
+        continue;
+}
+
+/* Before the handlers of xpmem are there, so that it runs after them. */
+__attribute__((constructor(101))) static void watch_early(void) {
+    pthread_atfork(await_work, NULL, NULL);
+}
+
+static void no_increment_is_lost_while_a_fork_waits_for_a_thread_that_works(void) {
+    CHECK(sem_init(&work.asked, 0, 0) == 0 && sem_init(&work.done, 0, 0) == 0);
+    atomic_store(&work.wanted, true);
+    pthread_t worker = start_thread(keep_working, NULL);
+    count_over_forks(false);
+    atomic_store(&work.wanted, false);
+    sem_post(&work.asked);
+    pthread_join(worker, NULL);
+}
+
 int main(void) {
     start_watchdog();
     attacher_start(&attacher);
     attacher_start(&rival);
     RUN(no_increment_is_lost_when_children_copy);
     RUN(no_increment_is_lost_when_children_do_not_copy);
+    RUN(no_increment_is_lost_while_a_fork_waits_for_a_thread_that_works);
     attacher_stop(&rival);
     attacher_stop(&attacher);
     return 0;
