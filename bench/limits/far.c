@@ -6,6 +6,7 @@
  *   fault COUNT            pages in random order, each seen for the first time: the median and the
  *                          99th percentile
  *   stream BYTES           receives so much
+ *   stream-to-file BYTES   the same, and puts it into a fresh memfd
  *   round-trip COUNT       a byte there and back: the median
  */
 #include <arpa/inet.h>
@@ -181,7 +182,8 @@ static void answer_faults(uint64_t count) {
     free(times);
 }
 
-static double time_stream(int socket, uint64_t bytes) {
+/* Into a file, unless that is -1. */
+static double time_stream(int socket, uint64_t bytes, int file) {
     static char block[BLOCK];
     uint64_t ask[2] = {ASK_STREAM, bytes};
     uint64_t start = now_ns();
@@ -190,9 +192,20 @@ static double time_stream(int socket, uint64_t bytes) {
         ssize_t got = recv(socket, block, left < BLOCK ? left : BLOCK, 0);
         if (got <= 0)
             die("recv");
+        if (file >= 0 && pwrite(file, block, (size_t)got, (off_t)(bytes - left)) != got)
+            die("pwrite");
         left -= (uint64_t)got;
     }
     return (double)(now_ns() - start);
+}
+
+static double time_stream_to_file(int socket, uint64_t bytes) {
+    int file = memfd_create("far-stream", MFD_CLOEXEC);
+    if (file < 0 || ftruncate(file, (off_t)bytes) != 0)
+        die("memfd_create");
+    double result = time_stream(socket, bytes, file);
+    close(file);
+    return result;
 }
 
 static double time_round_trips(int socket, uint64_t count) {
@@ -228,7 +241,9 @@ int main(void) {
         if (round_is(&command, "fault"))
             answer_faults(number);
         else if (round_is(&command, "stream"))
-            round_answer(time_stream(ends[0], number));
+            round_answer(time_stream(ends[0], number, -1));
+        else if (round_is(&command, "stream-to-file"))
+            round_answer(time_stream_to_file(ends[0], number));
         else if (round_is(&command, "round-trip"))
             round_answer(time_round_trips(ends[0], number));
         else

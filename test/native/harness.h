@@ -50,7 +50,7 @@
 
 /* Ends the program by SIGALRM if it takes longer than any machine needs. */
 static inline void start_watchdog(void) {
-    alarm(300);
+    alarm(900);
 }
 
 /* Lets other threads run while a condition is awaited; the watchdog bounds it. */

@@ -347,15 +347,22 @@ test('a home that is restarted while its processes live gives permits again on t
 test('of many that ask a home while its segments come back some are told to try again, and the others what there is', async (t) => {
   const home = await startSide(t, { name: 'home', id: 1, peers: { far: undefined } })
   await make(home.actor)
-  await home.service.end('SIGKILL')
   const args = ['--id', '1', '--listen', formatAddress(home.address), '--peer', 'far']
-  await startService(t, { runtimeDir: home.service.runtimeDir, partition: 'home', args })
-  const far = await joined(t, home.address, 'far', 2)
+  const { EAGAIN, ENOENT } = constants.errno
   const count = 2_000
-  for (let request = 0; request < count; request += 1) far.send('find', request, { text: 'none' })
-  await until(() => far.words.filter((word) => word === 'failure').length === count)
-  const told = new Set(far.received.map((answer) => (answer.name === 'failure' ? answer.errno : 0)))
-  assert.deepEqual(told, new Set([constants.errno.EAGAIN, constants.errno.ENOENT]))
+  let { service } = home
+  // Where the machine is slow they ask when the time for segments to come back is over.
+  for (let told = new Set<number>(); !told.has(EAGAIN); ) {
+    await service.end('SIGKILL')
+    service = await startService(t, { runtimeDir: service.runtimeDir, partition: 'home', args })
+    const far = await joined(t, home.address, 'far', 2)
+    for (let request = 0; request < count; request += 1) far.send('find', request, { text: 'none' })
+    await until(() => far.words.filter((word) => word === 'failure').length === count)
+    told = new Set(far.received.map((answer) => (answer.name === 'failure' ? answer.errno : 0)))
+    assert(told.has(ENOENT))
+    assert(Array.from(told).every((errno) => errno === EAGAIN || errno === ENOENT))
+    far.close()
+  }
 })
 
 test('a hundred partitions are told at once', async (t) => {
