@@ -24,11 +24,12 @@
 #define LONGEST_HOLD_MS 1000
 
 /*
- * How long the thread that forks may sleep, in the same waits, before it is taken to wait for one
- * that is held up, although there are others that it could wait for: threads that run. Stores that
- * do not wait are lost where an attacher stores to the same bytes meanwhile.
+ * How much work all threads do together while the thread that forks sleeps, before it is taken to
+ * wait for one that is held up and not for one of those that run. It is no span of time, which
+ * would say nothing of a thread that waits for a processor. Stores that do not wait are lost where
+ * an attacher stores to the same bytes meanwhile.
  */
-#define LONGEST_SLEEP_MS 100
+#define MOST_WORK_NS 100000000
 
 /* The range of an address; NULL if it is not known. Later ones overrule what was moved there. */
 XM_UNWATCHED static const struct xm_keeper_range *find(const struct xm_keeper *k,
@@ -204,23 +205,34 @@ struct service {
     /* They do not wait any more. */
     bool all;
     unsigned held_ms;
-    /* Since when the thread that forks sleeps; whether all threads did last time, as they had
-     * before. */
-    unsigned slept_ms;
+    /* The thread that forks slept last time; the work that was done when it began to. */
+    bool sleeps;
+    int64_t work_ns;
+    /* All threads slept last time, as they had before. */
     bool all_sleep;
     uint64_t history;
 };
 
+/* The processor time of all threads. */
+XM_UNWATCHED static int64_t work_ns(void) {
+    struct timespec time = {0, 0};
+    (void)syscall(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &time);
+    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
 /* Whether the thread that forks waits for one that is held up: so it is when none runs any more. */
 XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *service) {
     uint64_t history = 0;
+    int64_t work = work_ns();
     bool sleeps = forker_sleeps(k);
     bool all_sleep = sleeps && xm_tasks_sleep(k->base, sizeof k->base, &history);
     bool still = all_sleep && service->all_sleep && history == service->history;
-    service->slept_ms = sleeps ? service->slept_ms + 1 : 0;
+    if (!sleeps || !service->sleeps)
+        service->work_ns = work;
+    service->sleeps = sleeps;
     service->all_sleep = all_sleep;
     service->history = history;
-    return still || service->slept_ms >= LONGEST_SLEEP_MS;
+    return still || work - service->work_ns >= MOST_WORK_NS;
 }
 
 XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, bool idle) {
