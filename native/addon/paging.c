@@ -116,17 +116,15 @@ static napi_value js_fill(napi_env env, napi_callback_info info) {
 }
 
 static napi_value js_map(napi_env env, napi_callback_info info) {
-    napi_value arguments[4];
+    napi_value arguments[3];
     struct xm_env *e;
     int userfault;
     uint64_t address;
     uint64_t length;
-    bool protect;
-    if (!xm_arguments(env, info, 4, arguments, &e) ||
-        !get_range(env, arguments, &userfault, &address, &length) ||
-        !xm_get_bool(env, arguments[3], "protect", &protect))
+    if (!xm_arguments(env, info, 3, arguments, &e) ||
+        !get_range(env, arguments, &userfault, &address, &length))
         return NULL;
-    int64_t mapped = xm_userfault_map(userfault, address, length, protect);
+    int64_t mapped = xm_userfault_map(userfault, address, length);
     return xm_number(env, mapped > 0 ? (double)mapped : 0);
 }
 

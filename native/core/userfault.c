@@ -127,11 +127,10 @@ int64_t xm_userfault_copy(int userfault, uint64_t address, const void *from, uin
     }
 }
 
-int64_t xm_userfault_map(int userfault, uint64_t address, uint64_t length, bool protect) {
+int64_t xm_userfault_map(int userfault, uint64_t address, uint64_t length) {
     struct uffdio_continue map;
     for (;;) {
-        map = (struct uffdio_continue){.range = {address, length},
-                                       .mode = protect ? XM_CONTINUE_MODE_WP : 0};
+        map = (struct uffdio_continue){.range = {address, length}, .mode = XM_CONTINUE_MODE_WP};
         if (ioctl(userfault, UFFDIO_CONTINUE, &map) == 0)
             return (int64_t)length;
         if (map.mapped > 0)

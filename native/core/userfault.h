@@ -70,11 +70,11 @@ int xm_userfault_protect_once(int userfault, uint64_t address, uint64_t length, 
 int64_t xm_userfault_copy(int userfault, uint64_t address, const void *from, uint64_t length,
                           bool protect);
 /*
- * Maps pages that the file under shared memory has, whatever file that is, and wakes who waits
- * there. As above; -EEXIST if the first page is mapped, -EFAULT if the file does not have it,
- * -EINVAL of a kernel that cannot map write-protected (before 6.4).
+ * Maps pages that the file under shared memory has, whatever file that is, write-protected, and
+ * wakes who waits there. As above; -EEXIST if the first page is mapped, -EFAULT if the file does
+ * not have it, -EINVAL of a kernel that cannot map write-protected (before 6.4).
  */
-int64_t xm_userfault_map(int userfault, uint64_t address, uint64_t length, bool protect);
+int64_t xm_userfault_map(int userfault, uint64_t address, uint64_t length);
 /* Between who maps something over registered memory and who reads the events. */
 struct xm_userfault_gate {
     int32_t mapping;

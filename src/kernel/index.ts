@@ -295,11 +295,11 @@ export interface Kernel {
    */
   fill(userfault: number, address: number, bytes: Uint8Array, from: number, length: number, protect: boolean): number
   /**
-   * Maps pages of a range that the file there has, from the first on, without a fault, and wakes who waits
-   * there. How many bytes, which may be less than all, or 0: some are mapped, or are not there, or this
-   * kernel cannot.
+   * Maps pages of a range that the file there has, from the first on, without a fault and write-protected,
+   * and wakes who waits there. How many bytes, which may be less than all, or 0: some are mapped, or are
+   * not there, or this kernel cannot.
    */
-  map(userfault: number, address: number, length: number, protect: boolean): number
+  map(userfault: number, address: number, length: number): number
   /** Lets threads that wait for pages of a range try again, if there are any. */
   wake(userfault: number, address: number, length: number): void
   /** Takes pages out of a memfd, and so out of all its mappings. */

@@ -92,19 +92,20 @@ export class PagedFile {
     const [from, left] = [first + done, count - done]
     if (placing === 'protected') this.protect(from, left)
     this.write(from, left, content, at + done * kernel.pageSize)
-    if (!this.#map(from, left, placing)) this.wake(from, left)
+    if (placing !== 'protected' || !this.#map(from, left)) this.wake(from, left)
   }
 
   /**
-   * Has the only mapping show pages that the file has now, so that their first use is no fault. By
-   * address, which does no harm: what is mapped there, if it is another file by now, is its own. Tells
-   * whether all of them are shown, and who waits is woken.
+   * Has the only mapping show pages that the file has now, protected, so that their first use is no
+   * fault. By address: if another file is mapped there by now, its pages are shown protected, too, at
+   * the price of a fault that it has for nothing. Without protection stores to them could go unseen.
+   * Tells whether all of them are shown, and who waits is woken.
    */
-  #map(first: number, count: number, placing: Placing): boolean {
+  #map(first: number, count: number): boolean {
     const [mapping] = this.#mappings
     if (mapping === undefined || this.#mappings.size > 1) return false
     const { address, length } = partOf(mapping, first, count)
-    return length > 0 && kernel.map(mapping.source.userfault, address, length, placing === 'protected') === length
+    return length > 0 && kernel.map(mapping.source.userfault, address, length) === length
   }
 
   /**
