@@ -50,7 +50,8 @@ test('a service that ends and starts again is connected again, from both sides',
   const two = await startMember(t, { ...options, incarnation: 1 })
   await one.untilState('two', 'active')
   await two.membership.close()
-  await one.untilReason('two', /refused: the service is closing/)
+  // On a machine that stands still for a second the last word is not read any more.
+  await one.untilReason('two', /refused: the service is closing|closed the connection|the connection failed/)
   const again = await startMember(t, { ...options, incarnation: 2 })
   await until(() => one.link('two').active && one.link('two').identity?.incarnation === 2)
   await again.untilState('one', 'active')
@@ -58,7 +59,7 @@ test('a service that ends and starts again is connected again, from both sides',
 
 /** What ends first is not said: the connection is read from and written to at any moment. */
 const wasCut =
-  /deactivating: (the other service closed the connection|recv: Connection reset|send: (Connection reset|Broken pipe))/
+  /deactivating: (the other service closed the connection|the connection failed|send(msg)?: (Connection reset|Broken pipe))/
 
 test('a connection that is cut takes the link down at both ends, and another is made', async (t) => {
   const [here, there] = [ownAddress(), ownAddress()]
