@@ -44,7 +44,7 @@ static inline void attacher_count(int socket, int file, const struct counters *c
 static inline void attacher_run(int socket) {
     struct counters counters;
     struct xm_received beside;
-    alarm(900);
+    start_watchdog();
     for (;;) {
         await_readable(socket);
         ssize_t length = xm_seqpacket_receive(socket, &counters, sizeof counters, &beside);
