@@ -41,9 +41,27 @@ struct xm_keeper_range {
 /* A thread that the server looks at. */
 struct xm_task {
     pid_t id;
-    /* Its files in /proc/self/task. */
-    char status[64];
-    char wchan[64];
+    /* What /proc/self/task calls it, which may be of another PID namespace; empty if unknown. */
+    char name[16];
+};
+
+/* What is known of a thread at some time. */
+struct xm_task_facts {
+    /* As in proc(5), 0 if it cannot be had. */
+    char state;
+    /* Whether it is told how much it ran, and a number that changes when it runs. */
+    bool known;
+    uint64_t history;
+};
+
+/* What is known of all threads but the server. */
+struct xm_tasks {
+    /* Whether each was found and looked at. */
+    bool known;
+    /* How many do not sleep. */
+    uint32_t running;
+    /* If it is the same and none ran before, none ran meanwhile. */
+    uint64_t history;
 };
 
 /* A descriptor, and the file that it must be of. */
@@ -90,6 +108,7 @@ struct xm_keeper {
     struct xm_userfault_gate gate;
     struct xm_task forker_task;
     struct xm_task joiner_task;
+    struct xm_task server_task;
     /* A copy is not in the snapshot. */
     bool unsure;
     size_t page;
@@ -115,16 +134,14 @@ void *xm_keeper_server(void *keeper);
 void *xm_keeper_joiner(void *keeper);
 /* Notes the calling thread. */
 void xm_task_find_own(struct xm_task *task);
-/* A thread's state as in proc(5), 0 if it cannot be had. */
-char xm_task_state(const struct xm_task *task);
+struct xm_task_facts xm_task_look(const struct xm_task *task);
 /* Whether it waits for a fault or event to be read; so it is taken where the kernel does not say.
  */
 bool xm_task_waits_for_userfault(const struct xm_task *task);
-/*
- * Whether all threads but the caller sleep. If they do now as they did before, and have the same
- * history, none of them ran meanwhile. Where it is not told they are taken to sleep.
- */
-bool xm_tasks_sleep(char *buffer, size_t capacity, uint64_t *history);
+/* Looks at all threads but the server's. It stops as soon as a fault is to be answered. */
+struct xm_tasks xm_tasks_look(struct xm_keeper *keeper);
+/* Whether the userfaultfd has something to tell. */
+bool xm_keeper_is_asked(const struct xm_keeper *keeper);
 /* Enters a phase and tells the threads. */
 void xm_keeper_enter(struct xm_keeper *keeper, enum xm_keeper_phase phase);
 /* Whether all descriptors are still the keeper's: a program may close what it did not open. */

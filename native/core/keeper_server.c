@@ -18,18 +18,26 @@
 #endif
 
 /*
- * How long stores of other threads wait at the most, in waits of 1 ms. A fork that is held up for
- * longer, by a child under a debugger for example, does not hold up the rest of its process.
+ * How long stores of other threads wait at the most. A fork that is held up for longer, by a child
+ * under a debugger for example, does not hold up the rest of its process.
  */
-#define LONGEST_HOLD_MS 1000
+#define LONGEST_HOLD_NS INT64_C(1000000000)
+/* As long as what passed between two looks counts, at the most: the process may have been stopped.
+ */
+#define LONGEST_STEP_NS INT64_C(100000000)
+/* Between two looks, which are not all that is done either. */
+#define LOOK_NS INT64_C(1000000)
+/* As many looks show all threads asleep before they are taken to wait for each other and not for a
+ * short time or a disk. */
+#define MOST_STILL 10
 
 /*
- * How much work all threads do together while the thread that forks sleeps, before it is taken to
- * wait for one that is held up and not for one of those that run. It is no span of time, which
- * would say nothing of a thread that waits for a processor. Stores that do not wait are lost where
- * an attacher stores to the same bytes meanwhile.
+ * How much work the other threads do, for each that runs, while the thread that forks sleeps,
+ * before it is taken to wait for one that is held up and not for one of those that run. It is no
+ * span of time, which would say nothing of a thread that waits for a processor. Stores that do not
+ * wait are lost where an attacher stores to the same bytes meanwhile.
  */
-#define MOST_WORK_NS 100000000
+#define MOST_WORK_NS INT64_C(100000000)
 
 /* The range of an address; NULL if it is not known. Later ones overrule what was moved there. */
 XM_UNWATCHED static const struct xm_keeper_range *find(const struct xm_keeper *k,
@@ -136,15 +144,17 @@ XM_UNWATCHED static void follow(struct xm_keeper *k, uint64_t from, uint64_t to,
     move_record(k, from, to, length);
 }
 
-/* Whether the thread that forks waits for something else than us. */
-XM_UNWATCHED static bool forker_sleeps(const struct xm_keeper *k) {
+XM_UNWATCHED bool xm_keeper_is_asked(const struct xm_keeper *k) {
     struct pollfd faults = {k->userfault, POLLIN, 0};
     struct timespec now = {0, 0};
+    return syscall(SYS_ppoll, &faults, 1, &now, NULL, 0) != 0;
+}
+
+/* Whether the thread that forks waits for something else than us; its state was seen before. */
+XM_UNWATCHED static bool forker_sleeps(const struct xm_keeper *k, char state) {
     /* In this order: it tells of the phase, and its faults are there, before it sleeps. */
-    char state = xm_task_state(&k->forker_task);
-    return (state == 'S' || state == '\0') &&
-           __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
-           syscall(SYS_ppoll, &faults, 1, &now, NULL, 0) == 0;
+    return state == 'S' && __atomic_load_n(&k->phase, __ATOMIC_ACQUIRE) == XM_KEEPER_FORKING &&
+           !xm_keeper_is_asked(k);
 }
 
 /* Whether nothing must be read now, see xm_userfault_look. */
@@ -200,48 +210,87 @@ XM_UNWATCHED static void wake_all(const struct xm_keeper *k) {
 /* What the server knows of a fork. */
 struct service {
     uint32_t fork;
-    /* Stores wait, or waited. */
+    /* Stores wait, or waited; for how long. */
     bool holds;
+    int64_t held_ns;
     /* They do not wait any more. */
     bool all;
-    unsigned held_ms;
-    /* The thread that forks slept last time; the work that was done when it began to. */
-    bool sleeps;
+    /* When it looked, and when it will. */
+    int64_t looked_ns;
+    int64_t next_look_ns;
+    /* What it saw; the work that was done when the thread that forks fell asleep, and how many ran
+     * since then. */
+    struct xm_task_facts forker;
+    struct xm_tasks tasks;
+    /* How often it found that none had run. */
+    int still;
     int64_t work_ns;
-    /* All threads slept last time, as they had before. */
-    bool all_sleep;
-    uint64_t history;
+    uint32_t running;
 };
 
-/* The processor time of all threads. */
-XM_UNWATCHED static int64_t work_ns(void) {
+XM_UNWATCHED static int64_t read_clock(clockid_t clock) {
     struct timespec time = {0, 0};
-    (void)syscall(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &time);
+    (void)syscall(SYS_clock_gettime, clock, &time);
     return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
 }
 
-/* Whether the thread that forks waits for one that is held up: so it is when none runs any more. */
-XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *service) {
-    uint64_t history = 0;
-    int64_t work = work_ns();
-    bool sleeps = forker_sleeps(k);
-    bool all_sleep = sleeps && xm_tasks_sleep(k->base, sizeof k->base, &history);
-    bool still = all_sleep && service->all_sleep && history == service->history;
-    if (!sleeps || !service->sleeps)
-        service->work_ns = work;
-    service->sleeps = sleeps;
-    service->all_sleep = all_sleep;
-    service->history = history;
-    return still || work - service->work_ns >= MOST_WORK_NS;
+/* The processor time of all threads but this. */
+XM_UNWATCHED static int64_t others_work_ns(void) {
+    int64_t own = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    return read_clock(CLOCK_PROCESS_CPUTIME_ID) - own;
 }
 
-XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, bool idle) {
-    if (service->fork != k->forks)
-        *service = (struct service){.fork = k->forks};
-    if (idle && (++service->held_ms >= LONGEST_HOLD_MS || forker_is_stuck(k, service))) {
+/* Whether none of the threads ran between two looks. */
+XM_UNWATCHED static bool all_slept(const struct xm_tasks *before, const struct xm_tasks *after) {
+    return before->known && after->known && before->running == 0 && after->running == 0 &&
+           before->history == after->history;
+}
+
+/*
+ * Whether the thread that forks waits for one that is held up: so it is taken when none runs any
+ * more, or when those that do have done enough.
+ */
+XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *service) {
+    int64_t work = others_work_ns();
+    struct xm_task_facts forker = xm_task_look(&k->forker_task);
+    bool sleeps = forker.known && forker_sleeps(k, forker.state);
+    bool slept = sleeps && service->forker.known && forker.history == service->forker.history;
+    struct xm_tasks tasks = sleeps ? xm_tasks_look(k) : (struct xm_tasks){0};
+    service->still = slept && all_slept(&service->tasks, &tasks) ? service->still + 1 : 0;
+    if (!slept) {
+        service->work_ns = work;
+        service->running = 1;
+    }
+    if (tasks.running > service->running)
+        service->running = tasks.running;
+    service->forker = forker;
+    service->tasks = tasks;
+    return service->still >= MOST_STILL ||
+           (slept && tasks.known && work - service->work_ns >= service->running * MOST_WORK_NS);
+}
+
+/* Looks, unless it did just now, whether stores have waited for long enough. */
+XM_UNWATCHED static void look(struct xm_keeper *k, struct service *service) {
+    int64_t now = read_clock(CLOCK_MONOTONIC);
+    if (now < service->next_look_ns)
+        return;
+    int64_t step = service->looked_ns == 0 ? 0 : now - service->looked_ns;
+    service->held_ns += step < LONGEST_STEP_NS ? step : LONGEST_STEP_NS;
+    service->looked_ns = now;
+    if (service->held_ns >= LONGEST_HOLD_NS || forker_is_stuck(k, service)) {
         service->all = true;
         wake_all(k);
     }
+    int64_t end = read_clock(CLOCK_MONOTONIC);
+    service->next_look_ns = end + (end - now > LOOK_NS ? end - now : LOOK_NS);
+}
+
+XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, int32_t phase) {
+    bool forks = phase == XM_KEEPER_FORKING || phase == XM_KEEPER_AWAITING;
+    if (service->fork != k->forks)
+        *service = (struct service){.fork = k->forks};
+    if (forks && service->holds && !service->all)
+        look(k, service);
     service->holds = read_faults(k, service->all) || service->holds;
 }
 
@@ -249,10 +298,11 @@ XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, boo
 XM_UNWATCHED void *xm_keeper_server(void *argument) {
     struct xm_keeper *k = argument;
     struct service service = {0};
+    xm_task_find_own(&k->server_task);
     pthread_setname_np(pthread_self(), "xpmem-keeper");
     for (;;) {
         struct pollfd watched[2] = {{k->server_bell, POLLIN, 0}, {k->userfault, POLLIN, 0}};
-        struct timespec tick = {0, 1000000};
+        struct timespec tick = {0, LOOK_NS};
         bool ticks = service.holds && !service.all;
         long ready = syscall(SYS_ppoll, watched, 2, ticks ? &tick : NULL, NULL, 0);
         uint64_t rung;
@@ -267,6 +317,6 @@ XM_UNWATCHED void *xm_keeper_server(void *argument) {
             return NULL;
         if (phase == XM_KEEPER_IDLE)
             service.holds = false;
-        serve(k, &service, ready == 0 && phase != XM_KEEPER_MERGING && phase != XM_KEEPER_IDLE);
+        serve(k, &service, phase);
     }
 }
