@@ -18,10 +18,12 @@
 #endif
 
 /*
- * How long stores of other threads wait at the most. A fork that is held up for longer, by a child
- * under a debugger for example, does not hold up the rest of its process.
+ * How long stores of other threads wait at the most, and how long while the thread that forks does
+ * not run. A fork that is held up for longer, by a child under a debugger for example, does not
+ * hold up the rest of its process.
  */
-#define LONGEST_HOLD_NS INT64_C(1000000000)
+#define LONGEST_HOLD_NS INT64_C(10000000000)
+#define LONGEST_SLEEP_NS INT64_C(1000000000)
 /* As long as what passed between two looks counts, at the most: the process may have been stopped.
  */
 #define LONGEST_STEP_NS INT64_C(100000000)
@@ -213,6 +215,8 @@ struct service {
     /* Stores wait, or waited; for how long. */
     bool holds;
     int64_t held_ns;
+    /* How long the thread that forks has not run. */
+    int64_t slept_ns;
     /* They do not wait any more. */
     bool all;
     /* When it looked, and when it will. */
@@ -261,6 +265,8 @@ XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *se
         service->work_ns = work;
         service->running = 1;
     }
+    if (forker.known && forker.history != service->forker.history)
+        service->slept_ns = 0;
     if (tasks.running > service->running)
         service->running = tasks.running;
     service->forker = forker;
@@ -275,9 +281,13 @@ XM_UNWATCHED static void look(struct xm_keeper *k, struct service *service) {
     if (now < service->next_look_ns)
         return;
     int64_t step = service->looked_ns == 0 ? 0 : now - service->looked_ns;
-    service->held_ns += step < LONGEST_STEP_NS ? step : LONGEST_STEP_NS;
+    if (step > LONGEST_STEP_NS)
+        step = LONGEST_STEP_NS;
+    service->held_ns += step;
+    service->slept_ns += step;
     service->looked_ns = now;
-    if (service->held_ns >= LONGEST_HOLD_NS || forker_is_stuck(k, service)) {
+    bool stuck = forker_is_stuck(k, service);
+    if (stuck || service->held_ns >= LONGEST_HOLD_NS || service->slept_ns >= LONGEST_SLEEP_NS) {
         service->all = true;
         wake_all(k);
     }
