@@ -13,7 +13,7 @@ import {
   valueBits,
   violation,
 } from './terms.js'
-import { afterGiven, afterReturned, afterUpgrade, areTaken, needProof } from './turns.js'
+import { afterFlushed, afterGiven, afterLost, afterReturned, afterUpgrade, areTaken, needProof } from './turns.js'
 import { Window } from './window.js'
 
 export interface HomeOptions {
@@ -171,6 +171,8 @@ export class Home {
       if (this.#directory.owner(page) !== node) violation('put', `node ${node} is not the writer of page ${page}`)
     })
     this.#each(first, count, (page) => {
+      const after = put === 'flush' ? afterFlushed : afterLost
+      this.#directory.setTurns(page, after(this.#directory.turns(page)))
       if (put === 'flush') return this.#batch.add(effect.updateAside, page, 0, page - first)
       // A deal of a far page has recalled its writer, and goes on when that has answered.
       const placing = this.#directory.isBusy(page) ? 'protected' : 'writable'
@@ -208,6 +210,7 @@ export class Home {
         const placing = this.#placing(deal)
         this.#batch.add(placing === 'writable' ? effect.restoreWritable : effect.restoreProtected, page)
         this.#place(page, placing)
+        this.#directory.setTurns(page, afterLost(this.#directory.turns(page)))
       } else if (this.#directory.isSharer(page, node)) this.#directory.removeSharer(page, node)
       if (deal === undefined) this.#settle(page)
       else this.#advance(page, deal, now)
@@ -365,7 +368,8 @@ export class Home {
     if (access === 'write') {
       return this.#giveAway(page, node, this.#directory.isSharer(page, node) ? effect.grant : effect.dataExclusive)
     }
-    if (this.#directory.sharers(page).length === 0 && this.#takesTurns(page, { node, access })) {
+    const isAlone = this.#directory.sharers(page).length === 0 && !this.#holds(page, { node, access }, now)
+    if (isAlone && this.#takesTurns(page, { node, access })) {
       const turns = this.#directory.turns(page)
       this.#giveAway(page, node, needProof(turns) ? effect.dataClean : effect.dataExclusive)
       return this.#directory.setTurns(page, afterGiven(turns))

@@ -36,9 +36,18 @@ export function afterGiven(turns: number): number {
   return turns === last ? proofDue : turns + 1
 }
 
-/** It came back. */
+/** It came back. Only on proof does home know that it was not changed since it was given. */
 export function afterReturned(turns: number, isChanged: boolean): number {
-  if (turns < proofDue) return turns
-  if (!isChanged) return none
+  if (turns !== onProof) return turns
+  return isChanged ? sure : none
+}
+
+/** Its node sent what it stored, and keeps it. */
+export function afterFlushed(turns: number): number {
   return turns === onProof ? sure : turns
+}
+
+/** Its node dropped it, or is gone, which proves nothing. */
+export function afterLost(turns: number): number {
+  return turns === onProof ? proofDue : turns
 }

@@ -1,19 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Home } from '../../src/coherence/home.js'
-import { Recorder } from './recorder.js'
-
-const pageCount = 100_000
-const holdMs = 2
-
-/** A home with the nodes 1, 2 and 3, and 4, which may only read. */
-function newHome(hold = holdMs) {
-  const recorder = new Recorder()
-  const home = new Home({ pageCount, holdMs: hold }, recorder.home)
-  for (const node of [1, 2, 3]) home.join(node, 'write')
-  home.join(4, 'read')
-  return { home, said: () => recorder.take() }
-}
+import type { Home } from '../../src/coherence/home.js'
+import { newHome, pageCount } from './new-home.js'
 
 /** The nodes 1 and 2 share the pages 0 to 3; node 3 is the writer of 4 to 7. */
 function newBusyHome() {
@@ -353,98 +341,6 @@ for (const { what, before, event } of refused) {
     assert.deepEqual(home.snapshot(), unchanged)
   })
 }
-
-/** Home stores to a page, and a node loads from it and stores to it, so many times. */
-function takeTurns(home: Home, node: number, page: number, times: number) {
-  for (let turn = 0; turn < times; turn += 1) {
-    home.read(node, page, 1, 0)
-    home.write(node, page, 1, 0)
-    home.fault(page, 'write', 0)
-    home.returned(node, page, 1, 'content', 0)
-  }
-}
-
-test('a page that was read and then written twice is given for writing to who reads it next, on proof', () => {
-  const { home, said } = newHome(0)
-  takeTurns(home, 1, 9, 1)
-  said()
-  home.read(2, 9, 1, 0)
-  assert.equal(said().at(-1), 'data 9+1 to 2 shared')
-  home.write(2, 9, 1, 0)
-  said()
-  home.read(3, 9, 1, 0)
-  assert.deepEqual(said(), ['recall 9+1 to 2 absent'])
-  home.returned(2, 9, 1, 'content', 0)
-  assert.deepEqual(said(), ['install 9+1 0 protected', 'aside 9+1', 'data 9+1 to 3 clean', 'take 9+1'])
-  assert.deepEqual(home.nodesWith(9), [3])
-})
-
-test('a page that turns are proved to be taken with is given for writing to nodes and to home, until it has to be proved again', () => {
-  const { home, said } = newHome(0)
-  takeTurns(home, 1, 9, 2)
-  const gives = () => said().filter((line) => line.startsWith('data'))
-  const given: string[] = []
-  said()
-  for (let turn = 0; turn < 8; turn += 1) {
-    home.read(1 + (turn % 2), 9, 1, 0)
-    if (turn > 0) home.returned(2 - (turn % 2), 9, 1, 'content', 0)
-    given.push(...gives())
-  }
-  assert.deepEqual(
-    given.map((line) => line.split(' ').at(-1)),
-    ['clean', 'exclusive', 'exclusive', 'exclusive', 'exclusive', 'clean', 'exclusive', 'exclusive'],
-  )
-  home.fault(9, 'read', 0)
-  assert.deepEqual(said(), ['recall 9+1 to 2 absent'])
-  home.returned(2, 9, 1, 'content', 0)
-  assert.deepEqual(said(), ['install 9+1 0 writable', 'wake 9+1'])
-})
-
-test('a page that comes back unchanged is shared with readers again, from what is aside', () => {
-  const { home, said } = newHome(0)
-  takeTurns(home, 1, 9, 2)
-  home.read(1, 9, 1, 0)
-  home.read(2, 9, 1, 0)
-  said()
-  home.returned(1, 9, 1, 'unchanged', 0)
-  assert.deepEqual(said(), ['putBack 9+1 protected', 'data 9+1 to 2 shared'])
-  home.read(3, 9, 1, 0)
-  assert.deepEqual(said(), ['data 9+1 to 3 shared'])
-})
-
-test('a page that several wait for is given to read, whatever turns were taken with it', () => {
-  const { home, said } = newHome(0)
-  takeTurns(home, 1, 9, 2)
-  home.write(3, 9, 1, 0)
-  said()
-  home.read(1, 9, 1, 0)
-  home.read(2, 9, 1, 0)
-  assert.deepEqual(said(), ['recall 9+1 to 3 absent'])
-  home.returned(3, 9, 1, 'content', 0)
-  assert.deepEqual(said(), ['install 9+1 0 protected', 'data 9+1 to 1 shared', 'data 9+1 to 2 shared'])
-})
-
-test('a page that three have to give up for a writer is not one that is taken turns with', () => {
-  const { home, said } = newHome(0)
-  takeTurns(home, 1, 9, 1)
-  for (const node of [1, 2, 3]) home.read(node, 9, 1, 0)
-  home.write(1, 9, 1, 0)
-  for (const node of [2, 3]) home.invalidated(node, 9, 1, 0)
-  home.fault(9, 'write', 0)
-  home.returned(1, 9, 1, 'content', 0)
-  takeTurns(home, 1, 9, 1)
-  said()
-  home.read(2, 9, 1, 0)
-  assert.equal(said().at(-1), 'data 9+1 to 2 shared')
-})
-
-test('a node that may only read is never given a page for writing', () => {
-  const { home, said } = newHome(0)
-  takeTurns(home, 1, 9, 2)
-  said()
-  home.read(4, 9, 1, 0)
-  assert.deepEqual(said(), ['protect 9+1', 'data 9+1 to 4 shared'])
-})
 
 test('a node number is a positive integer, and joins once', () => {
   const { home } = newHome()
