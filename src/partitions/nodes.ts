@@ -49,6 +49,8 @@ class LinkNode implements FarNode {
   readonly #peer: Peer
   readonly #file: number
   readonly #cache: number
+  #hasLeft = false
+  readonly #isVoid = () => this.#hasLeft
 
   constructor(peer: Peer, file: number, cache: number, access: Access) {
     this.#peer = peer
@@ -60,7 +62,7 @@ class LinkNode implements FarNode {
   data(first: number, count: number, way: Share, file: Descriptor): void {
     this.#peer.counters.pagesOut += count
     eachPart(first, count, (from, some) => {
-      const part = { file, offset: from * kernel.pageSize, length: some * kernel.pageSize }
+      const part = { file, offset: from * kernel.pageSize, length: some * kernel.pageSize, isVoid: this.#isVoid }
       this.#peer.link.sendPages('data', this.#pages(from, some, share[way]), { bytes: 0, part })
     })
   }
@@ -82,6 +84,11 @@ class LinkNode implements FarNode {
     void this.#peer.link.deactivate(why, true)
   }
 
+  /** What waits to be sent is its no more: others store to it from now on. */
+  leave(): void {
+    this.#hasLeft = true
+  }
+
   #pages(first: number, count: number, way = 0): Pages {
     return { file: this.#file, cache: this.#cache, first, count, way }
   }
@@ -97,6 +104,7 @@ export function eachPart(first: number, count: number, take: (first: number, cou
 
 interface Node {
   readonly home: HomeFile
+  readonly link: LinkNode
   readonly identity: string
   readonly number: number
   /** What it may ask for. */
@@ -123,8 +131,8 @@ export class Nodes {
       if (this.#nodes.size >= maxNodes) {
         throw new XpmemError('EMFILE', 'attach', `a partition has ${maxNodes} caches of files at the most`)
       }
-      const joined = home.join(new LinkNode(this.#peer, number, cache, access))
-      node = { home, identity: home.file.identity, number: joined, allowed: new PageRanges() }
+      const link = new LinkNode(this.#peer, number, cache, access)
+      node = { home, link, identity: home.file.identity, number: home.join(link), allowed: new PageRanges() }
       this.#nodes.set(number, cache, node)
     } else if (access === 'write' && home.accessOf(node.number) === 'read') {
       throw new XpmemError('EPROTO', 'attach', 'a cache that reads cannot become one that writes')
@@ -169,6 +177,7 @@ export class Nodes {
   /** A cache has nothing of a file any more. Gives the file's identity, if it had. */
   leave(file: number, cache: number): string | undefined {
     const node = this.#nodes.remove(file, cache)
+    node?.link.leave()
     node?.home.gone(node.number)
     return node?.identity
   }

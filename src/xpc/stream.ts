@@ -24,6 +24,8 @@ export interface FilePart {
   readonly file: Descriptor
   readonly offset: number
   readonly length: number
+  /** Whether the other end may not have it any more: zeros leave instead. */
+  readonly isVoid?: () => boolean
 }
 
 /** One that waits. */
@@ -36,7 +38,7 @@ interface Attached extends FilePart {
 /** Bytes that there is room for at least. */
 const leastBytes = 64 * 1024
 
-/** For what a file has lost meanwhile. */
+/** For what a file has lost meanwhile, or may not be had any more. */
 const zeros = new Uint8Array(64 * 1024)
 
 /** Bytes that need not wait for more. */
@@ -141,11 +143,11 @@ export class Stream {
    * A part of a file, behind all that was said. It is read when it leaves, or later still where the
    * network takes it from: it must stay as it is until the other end has it.
    */
-  sayFile({ file, offset, length }: FilePart): void {
+  sayFile(part: FilePart): void {
     if (this.#closed) return
-    file.retain()
-    this.#files.push({ file, offset, length, behind: this.#sent + this.#end - this.#begin, done: 0 })
-    this.#fileBytes += length
+    part.file.retain()
+    this.#files.push({ ...part, behind: this.#sent + this.#end - this.#begin, done: 0 })
+    this.#fileBytes += part.length
     this.#leaveSoon()
   }
 
@@ -231,8 +233,9 @@ export class Stream {
   #sendSome(): boolean {
     const file = this.#files[0]
     const before = file === undefined ? this.#end - this.#begin : file.behind - this.#sent
-    if (file !== undefined && file.length <= mostCopied) return this.#sendWithFile(file, before)
-    if (file !== undefined && before === 0) return this.#sendFile(file)
+    const isVoid = file?.isVoid?.() === true
+    if (file !== undefined && file.length <= mostCopied && !isVoid) return this.#sendWithFile(file, before)
+    if (file !== undefined && before === 0) return isVoid ? this.#sendZeros(file) : this.#sendFile(file)
     return this.#went(kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined))
   }
 
@@ -256,9 +259,18 @@ export class Stream {
 
   #sendFile(part: Attached): boolean {
     const [offset, left] = [part.offset + part.done, part.length - part.done]
-    let sent = kernel.sendFile(this.#socket, part.file.number, offset, left)
-    // Somebody has made the file shorter: what was announced must come.
-    if (sent === 0) sent = kernel.sendBytes(this.#socket, zeros, 0, Math.min(left, zeros.length), false)
+    const sent = kernel.sendFile(this.#socket, part.file.number, offset, left)
+    // Somebody has made the file shorter.
+    if (sent === 0) return this.#sendZeros(part)
+    if (sent < 0) return false
+    this.#fileWent(part, sent)
+    return true
+  }
+
+  /** What was announced must come. */
+  #sendZeros(part: Attached): boolean {
+    const left = part.length - part.done
+    const sent = kernel.sendBytes(this.#socket, zeros, 0, Math.min(left, zeros.length), false)
     if (sent < 0) return false
     this.#fileWent(part, sent)
     return true

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { residentBytes } from '../hostile/scene.js'
 import { partitionOf, type Side, untilPartition } from '../xpc/pair.js'
+import { frameOf } from '../xpc/raw-peer.js'
 import { EvilCache, filled } from './evil.js'
 import { another, attach, load, page, type Shared, share, startWorld, store, told } from './world.js'
 
@@ -282,6 +283,20 @@ test('what a cache changed and a home never saw is not there when the cache is g
   assert.equal(await load(scene.home.actor, scene.shared.memory, 0, 2), 'BB')
   const named = await told(scene.home.actor, /^rolledBack/)
   assert.deepEqual(named.join(), `rolledBack:${scene.shared.segid}:0:${2 * page}`)
+  await check(scene)
+})
+
+test('a cache that has left does not get what it asked for and was not sent yet', async (t) => {
+  const scene = await startScene(t)
+  await store(scene.home.actor, scene.shared.memory, 0, 'before')
+  const evil = await EvilCache.join(t, scene.home.address)
+  await evil.get(scene.shared.segid)
+  await evil.attach(0, 4)
+  const read = frameOf('read', 0, evil.pages(0))
+  // In one piece, so that the answer has not left when the second is carried out.
+  evil.peer.socket.write(Buffer.concat([read, frameOf('leave', 0, { file: evil.file, cache: 0 })]))
+  const { bytes } = await evil.peer.take('data')
+  assert.deepEqual(bytes, filled(0))
   await check(scene)
 })
 

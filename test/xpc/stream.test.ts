@@ -133,6 +133,29 @@ test('what a file has lost of a part that is copied comes as zeros, too', async 
   file.release()
 })
 
+test('parts that the other end may not have any more leave as zeros, whether they are copied or not', async (t) => {
+  const { stream, other } = await pair(t)
+  const file = numbered(4_096)
+  let gone = false
+  const part = (offset: number, length: number) => {
+    const [from, bytes] = [offset * kernel.pageSize, length * kernel.pageSize]
+    return { file, offset: from, length: bytes, isVoid: () => gone }
+  }
+  other.pause()
+  stream.sayFile({ file, offset: 0, length: 4_096 * kernel.pageSize })
+  stream.sayFile(part(1, 1))
+  say(stream, 'between')
+  stream.sayFile(part(2, 100))
+  stream.sayFile({ file, offset: 3 * kernel.pageSize, length: kernel.pageSize })
+  await until(() => stream.waiting < 4_196 * kernel.pageSize)
+  gone = true
+  const came = await read(other, 4_198 * kernel.pageSize + 7)
+  const page = (number: number) => Buffer.alloc(kernel.pageSize, number)
+  const expected = [page(0), Buffer.from('between'), ...Array.from({ length: 100 }, () => page(0)), page(3)]
+  assert.equal(Buffer.compare(came.subarray(4_096 * kernel.pageSize), Buffer.concat(expected)), 0)
+  file.release()
+})
+
 test('a stream that is destroyed lets go of the files that it had still to send', async (t) => {
   const { stream, other } = await pair(t)
   const file = numbered(1)
