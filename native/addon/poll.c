@@ -19,6 +19,8 @@ struct poll {
     /* The object itself: strong while it is started, so that events find it. */
     napi_ref self;
     bool started;
+    /* As libuv names them. */
+    int watched;
     bool closing;
     bool closed;
     bool collected;
@@ -97,6 +99,16 @@ static ssize_t take(struct poll *poll) {
                : xm_receive(poll->descriptor, (uint8_t *)data + poll->at, length - poll->at);
 }
 
+static void polled(uv_poll_t *handle, int status, int events);
+
+/* libuv stops a handle at an error, which may come before all is read: it is told of again. */
+static void go_on(struct poll *poll) {
+    if (!poll->started || poll->closing || uv_is_active((uv_handle_t *)&poll->handle))
+        return;
+    if (uv_poll_start(&poll->handle, poll->watched, polled) != 0)
+        set_started(poll, false);
+}
+
 /* An error is told as both events, so that the receive or send that follows finds it. */
 static void polled(uv_poll_t *handle, int status, int events) {
     struct poll *poll = XM_MEMBER(handle, struct poll, handle);
@@ -118,6 +130,7 @@ static void polled(uv_poll_t *handle, int status, int events) {
         napi_create_int32(env, (int32_t)taken, &arguments[1]) == napi_ok)
         napi_make_callback(env, NULL, receiver, callback, 2, arguments, NULL);
     xm_raise_uncaught(env);
+    go_on(poll);
     napi_close_handle_scope(env, scope);
 }
 
@@ -147,9 +160,9 @@ static napi_value js_start(napi_env env, napi_callback_info info) {
     }
     if (poll->closing)
         return xm_throw(env, UV_EBADF, "epoll_ctl");
-    int watched =
+    poll->watched =
         ((events & READABLE) != 0 ? UV_READABLE : 0) | ((events & WRITABLE) != 0 ? UV_WRITABLE : 0);
-    int error = uv_poll_start(&poll->handle, watched, polled);
+    int error = uv_poll_start(&poll->handle, poll->watched, polled);
     if (error != 0)
         return xm_throw(env, error, "epoll_ctl");
     set_started(poll, true);

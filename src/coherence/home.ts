@@ -81,7 +81,7 @@ export class Home {
     if (count > 0) visit(first, count)
   }
 
-  /** A node with a number that no node of this file ever had. */
+  /** A node with a number that no other node of this file has now. */
   join(node: number, access: Access): void {
     if (!Number.isInteger(node) || node <= homeItself || node >= 2 ** valueBits)
       throw new XpmemError('EINVAL', 'join', `${node} is not a node number`)

@@ -55,9 +55,10 @@ export class HomeFile implements HomeEffects, FaultHandler {
   readonly #nodes = new Map<number, { readonly node: FarNode; readonly demands: Demands }>()
   /** The content that came with the event under way. */
   #content: Uint8Array = new Uint8Array()
+  /** Of nodes that are gone: with those in use they are all from 1 on, so that numbers never run out. */
+  readonly #freeNumbers: number[] = []
   /** Pages that threads found no memory at: those that nobody ever stored to are given zeros. */
   readonly #missing = new Set<number>()
-  #lastNode = 0
   #faults = 0
   #pagesIn = 0
   #pagesOut = 0
@@ -85,10 +86,10 @@ export class HomeFile implements HomeEffects, FaultHandler {
   }
 
   join(node: FarNode): number {
-    this.#lastNode += 1
-    this.#home.join(this.#lastNode, node.access)
-    this.#nodes.set(this.#lastNode, { node, demands: new Demands(answerTimeoutMs, () => node.silent()) })
-    return this.#lastNode
+    const number = this.#freeNumbers.pop() ?? this.#nodes.size + 1
+    this.#home.join(number, node.access)
+    this.#nodes.set(number, { node, demands: new Demands(answerTimeoutMs, () => node.silent()) })
+    return number
   }
 
   accessOf(node: number): Access | undefined {
@@ -97,7 +98,7 @@ export class HomeFile implements HomeEffects, FaultHandler {
 
   gone(node: number): void {
     this.#nodes.get(node)?.demands.close()
-    this.#nodes.delete(node)
+    if (this.#nodes.delete(node)) this.#freeNumbers.push(node)
     this.#home.gone(node, performance.now())
     if (this.#rolledBack.length > 0) this.#options.rolledBack(this.#rolledBack.splice(0))
   }

@@ -56,6 +56,8 @@ class SnapshotNode implements FarNode {
   }
 
   #end(): void {
+    // Another may have its number by then.
+    if (this.#ended) return
     this.#ended = true
     this.#home.gone(this.#node)
     this.#done()

@@ -53,8 +53,11 @@ export class Snapshots {
     const paged = file.sealed ? await this.#open(file) : undefined
     if (paged === undefined) return kernel.readAt(file.readonly.number, part.fileOffset, into, at, part.length)
     const { pageSize } = kernel
-    await copyPages(paged.home, [part.fileOffset / pageSize, part.length / pageSize], [into, at])
-    this.#context.homes.release(file.identity)
+    try {
+      await copyPages(paged.home, [part.fileOffset / pageSize, part.length / pageSize], [into, at])
+    } finally {
+      this.#context.homes.release(file.identity)
+    }
   }
 
   async #open(file: SharedFile): Promise<PagedHome | undefined> {

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
+import { getSystemErrorMap } from 'node:util'
 import { asXpmemError, codeOf, XpmemError } from '../errors.js'
 import { kernel, mostCopied, type Poll } from '../kernel/index.js'
 import type { Descriptor } from '../transport/descriptor.js'
@@ -305,7 +306,8 @@ export class Stream {
     } else if (taken === 0) {
       this.#fail(new XpmemError('ECONNRESET', 'xpc', 'the other service closed the connection'))
     } else if (-taken !== constants.errno.EAGAIN) {
-      this.#fail(new XpmemError(codeOf(-taken), 'xpc', 'the connection failed'))
+      const [, what] = getSystemErrorMap().get(taken) ?? ['', `errno ${-taken}`]
+      this.#fail(new XpmemError(codeOf(-taken), 'xpc', `recv: ${what}`))
     }
   }
 }

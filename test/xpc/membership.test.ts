@@ -59,7 +59,7 @@ test('a service that ends and starts again is connected again, from both sides',
 
 /** What ends first is not said: the connection is read from and written to at any moment. */
 const wasCut =
-  /deactivating: (the other service closed the connection|the connection failed|send(msg)?: (Connection reset|Broken pipe))/
+  /deactivating: (the other service closed the connection|recv: connection reset|send(msg)?: (Connection reset|Broken pipe))/
 
 test('a connection that is cut takes the link down at both ends, and another is made', async (t) => {
   const [here, there] = [ownAddress(), ownAddress()]

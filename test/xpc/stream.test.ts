@@ -2,33 +2,38 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
+import type { XpmemError } from '../../src/errors.js'
 import { kernel } from '../../src/kernel/index.js'
 import { Descriptor } from '../../src/transport/descriptor.js'
 import { Stream } from '../../src/xpc/stream.js'
 import { until } from '../support/until.js'
 
 /** A stream, and the other end of its connection. */
-async function pair(t: TestContext): Promise<{ stream: Stream; other: Socket; drained: () => number }> {
+async function pair(t: TestContext) {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as { port: number }
   const near = connect(port, '127.0.0.1')
   const [[other]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as [[Socket], unknown]
   let drained = 0
+  let came = 0
+  const ends: XpmemError[] = []
   const stream = new Stream(near, {
     room: () => ({ bytes: new Uint8Array(16), at: 0 }),
-    came: () => {},
+    came: (count) => {
+      came += count
+    },
     drained: () => {
       drained += 1
     },
-    end: () => {},
+    end: (why) => ends.push(why),
   })
   t.after(() => {
     stream.destroy()
     other.destroy()
     server.close()
   })
-  return { stream, other, drained: () => drained }
+  return { stream, other, ends, drained: () => drained, came: () => came }
 }
 
 /** A memfd of so many bytes, each the number of its page. */
@@ -154,6 +159,16 @@ test('parts that the other end may not have any more leave as zeros, whether the
   const expected = [page(0), Buffer.from('between'), ...Array.from({ length: 100 }, () => page(0)), page(3)]
   assert.equal(Buffer.compare(came.subarray(4_096 * kernel.pageSize), Buffer.concat(expected)), 0)
   file.release()
+})
+
+test('a stream that nothing is said on learns of a reset that came behind bytes, and says what it was', async (t) => {
+  const { other, ends, came } = await pair(t)
+  other.write('x'.repeat(40))
+  other.resetAndDestroy()
+  await until(() => ends.length > 0)
+  assert.equal(came(), 40)
+  assert.equal(ends[0]?.code, 'ECONNRESET')
+  assert.match(String(ends[0]?.message), /connection reset by peer/i)
 })
 
 test('a stream that is destroyed lets go of the files that it had still to send', async (t) => {
