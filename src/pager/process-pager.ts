@@ -22,21 +22,22 @@ interface Entry {
 /** How often a process may be waited for that moves memory, until it is let have a turn. */
 const maxSettled = 10_000
 
-/** Of `settle`, which comes while those of the pager's own are being handled. */
-const early = new Float64Array(4 * faultsPerTurn)
 const soon = Promise.resolve()
 
 /** The userfaultfd of one process: finds out which page of which file each of its faults is about. */
 export class ProcessPager implements FaultSource {
   readonly userfault: number
   readonly #poll: Poll
+  /** What was read, in pairs of numbers; those from `at` on are still to be carried out. */
   readonly #faults = new Float64Array(4 * faultsPerTurn)
+  #count = 0
+  #at = 0
   /** By address; they do not overlap. */
   #entries: Entry[] = []
   #closed = false
   #settled = 0
-  /** Faults that were read before their turn: pairs of address and kind. */
-  #deferred: number[] = []
+  /** Faults that were read before their turn. */
+  #deferred: Fault[] = []
 
   /** Takes the userfaultfd. */
   constructor(userfault: number) {
@@ -119,49 +120,60 @@ export class ProcessPager implements FaultSource {
   /** So many pairs of numbers have been read, or the process is gone. */
   #turn(count: number): void {
     this.#settled = 0
-    if (count < 0) this.close()
-    else this.#take(this.#faults, count, (address, kind) => this.#fault(address, kind))
+    if (count < 0) return this.close()
+    this.#begin(count)
+    while (this.#at < this.#count && !this.#closed) this.#next(false)
   }
 
   settle(): boolean {
     this.#settled += 1
     if (this.#settled > maxSettled) this.close()
     const isFirst = this.#deferred.length === 0
-    this.#takeEarly((address, kind) => this.#deferred.push(address, kind))
+    // What was read before is older than what is read now.
+    this.#defer()
+    this.#begin(this.#read())
+    this.#defer()
     if (isFirst && this.#deferred.length > 0) void soon.then(() => this.#takeDeferred())
     return !this.#closed
   }
 
-  #takeDeferred(): void {
-    const deferred = this.#deferred
-    this.#deferred = []
-    for (let i = 0; i < deferred.length && !this.#closed; i += 2) {
-      this.#fault(deferred[i] as number, deferred[i + 1] as number)
-    }
-  }
-
-  /** Reads what the process has to say now. */
-  #takeEarly(take: (address: number, kind: number) => void): void {
-    if (this.#closed) return
-    let count: number
+  /** What the process has to say now. */
+  #read(): number {
+    if (this.#closed) return 0
     try {
-      count = kernel.faults(this.userfault, early)
+      return kernel.faults(this.userfault, this.#faults)
     } catch {
       // The process is gone.
-      return this.close()
+      this.close()
+      return 0
     }
-    this.#take(early, count, take)
   }
 
-  #take(into: Float64Array, count: number, take: (address: number, kind: number) => void): void {
-    for (let i = 0; i < count && !this.#closed; i += 1) {
-      const [address, kind] = [into[2 * i] as number, into[2 * i + 1] as number]
-      if (kind !== moved) take(address, kind)
-      else {
-        i += 1
-        this.#moved(address, into[2 * i] as number, into[2 * i + 1] as number)
-      }
+  #begin(count: number): void {
+    this.#count = count
+    this.#at = 0
+  }
+
+  /** Carries out what is no fault; the faults wait, known by what was mapped there then. */
+  #defer(): void {
+    while (this.#at < this.#count && !this.#closed) this.#next(true)
+  }
+
+  #takeDeferred(): void {
+    for (const fault of this.#deferred.splice(0)) {
+      // The file may be paged no more.
+      if (this.#entries.some(({ handler }) => handler === fault.handler)) answer(fault.handler, fault.page, fault.kind)
     }
+  }
+
+  /** Carries out the next that was read; `waits`: if it is a fault it has its turn later. */
+  #next(waits: boolean): void {
+    const [address, kind] = [this.#faults[2 * this.#at] as number, this.#faults[2 * this.#at + 1] as number]
+    this.#at += 1
+    if (kind !== moved) return this.#fault(address, kind, waits)
+    const [to, length] = [this.#faults[2 * this.#at] as number, this.#faults[2 * this.#at + 1] as number]
+    this.#at += 1
+    this.#moved(address, to, length)
   }
 
   /** The process has moved memory: what is registered of it stays so. */
@@ -175,13 +187,25 @@ export class ProcessPager implements FaultSource {
     }
   }
 
-  #fault(address: number, kind: number): void {
+  #fault(address: number, kind: number, waits: boolean): void {
     const entry = this.#entries[this.#indexAfter(address) - 1]
     if (entry === undefined || address >= entry.mapping.address + entry.mapping.length) return
     const { mapping, handler } = entry
     const page = Math.floor((address - mapping.address + mapping.fileOffset) / kernel.pageSize)
-    handler.fault(page, (kind & write) !== 0 ? 'write' : 'read', (kind & isProtected) === 0)
+    if (waits) this.#deferred.push({ handler, page, kind })
+    else answer(handler, page, kind)
   }
+}
+
+interface Fault {
+  readonly handler: FaultHandler
+  /** Of the file. */
+  readonly page: number
+  readonly kind: number
+}
+
+function answer(handler: FaultHandler, page: number, kind: number): void {
+  handler.fault(page, (kind & write) !== 0 ? 'write' : 'read', (kind & isProtected) === 0)
 }
 
 interface AddressRange {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { kernel } from '../../src/kernel/index.js'
@@ -6,6 +7,7 @@ import { type FaultHandler, PagedFile } from '../../src/pager/paged-file.js'
 import { ProcessPager } from '../../src/pager/process-pager.js'
 import { Descriptor } from '../../src/transport/descriptor.js'
 import { runtimeDirectory } from '../support/service.js'
+import { until } from '../support/until.js'
 
 const page = kernel.pageSize
 
@@ -64,4 +66,52 @@ test('a process that maps without end is told EMFILE, and what it had is kept', 
   assert.throws(() => add(65_536), { code: 'EMFILE' })
   add(7)
   assert.equal(within(pager, 0, 70_000).length, 65_536)
+})
+
+const pagefault = 0x12
+const remap = 0x14
+
+/** Of linux/userfaultfd.h: struct uffd_msg. */
+function message(event: number, ...words: number[]): Uint8Array {
+  const bytes = new DataView(new ArrayBuffer(32))
+  bytes.setUint8(0, event)
+  words.forEach((word, index) => {
+    bytes.setBigUint64(8 + 8 * index, BigInt(word), true)
+  })
+  return new Uint8Array(bytes.buffer)
+}
+
+test('memory that moves twice is found where it was moved last, though the second move is read while the first waits', async (t) => {
+  const [events, process] = kernel.pipe()
+  const pager = new ProcessPager(events)
+  const file = new PagedFile(new Descriptor(kernel.createFile(100 * page)))
+  t.after(() => {
+    pager.close()
+    file.close()
+    kernel.close(process)
+  })
+  const faults: number[] = []
+  const moving: FaultHandler = {
+    ...handler,
+    fault: (first) => {
+      faults.push(first)
+      if (faults.length > 1) return
+      // It stored to what it moved, and moves it again, while the first fault is being answered.
+      writeSync(process, message(pagefault, 0, 20 * page))
+      writeSync(process, message(remap, 20 * page, 30 * page, 4 * page))
+      pager.settle()
+    },
+  }
+  pager.add(file, moving, { address: 10 * page, length: 4 * page, fileOffset: 50 * page })
+  writeSync(
+    process,
+    Buffer.concat([
+      message(pagefault, 0, 11 * page),
+      message(remap, 10 * page, 20 * page, 4 * page),
+      message(pagefault, 0, 21 * page),
+    ]),
+  )
+  await until(() => faults.length === 3)
+  assert.deepEqual(faults, [51, 51, 50])
+  assert.deepEqual(within(pager, 30, 4), [[50, 4]])
 })
