@@ -6,7 +6,7 @@
 
 #include "values.h"
 
-/* Bytes of a file that are copied into a message: `mostCopied` of the kernel's face. */
+/* Bytes of a file that are copied into a message. */
 #define MOST_COPIED 32768
 
 ssize_t xm_receive(int socket, uint8_t *into, size_t length) {
@@ -129,5 +129,6 @@ bool xm_add_streams(struct xm_env *e, napi_value exports) {
         {"sendFile", js_send_file},
         {"finish", js_finish},
     };
-    return xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
+    return xm_set_number(e->env, exports, "mostCopied", MOST_COPIED) &&
+           xm_add_methods(e, exports, methods, sizeof methods / sizeof *methods);
 }

@@ -22,7 +22,10 @@ export interface HomeEffects {
   restore(first: number, count: number, placing: Placing): void
   /** The same, as the node has not changed it. */
   putBack(first: number, count: number, placing: Placing): void
-  /** Sends the content to a node; it is read from home's memory now. */
+  /**
+   * Sends the content to a node: of 'shared' pages that in home's memory, else what is aside. Neither
+   * changes before the node has answered.
+   */
   data(node: number, first: number, count: number, share: Share): void
   /** Tells a node that it may write what it has. */
   grant(node: number, first: number, count: number): void

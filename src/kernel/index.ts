@@ -48,9 +48,6 @@ export interface Poll {
   close(): void
 }
 
-/** Bytes of a file that `sendWithFile` copies. */
-export const mostCopied = 32_768
-
 /** Where a range of this process's memory lies when xpmem itself mapped it. */
 export interface Backing {
   /** Read-write and read-only descriptors of the memfd, owned by the caller. */
@@ -123,6 +120,8 @@ export interface Mapping {
 
 export interface Kernel {
   readonly pageSize: number
+  /** Bytes of a file that `sendWithFile` copies at the most. */
+  readonly mostCopied: number
 
   // Descriptors
   close(descriptor: number): void

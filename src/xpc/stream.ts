@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import { getSystemErrorMap } from 'node:util'
 import { asXpmemError, codeOf, XpmemError } from '../errors.js'
-import { kernel, mostCopied, type Poll } from '../kernel/index.js'
+import { kernel, type Poll } from '../kernel/index.js'
 import type { Descriptor } from '../transport/descriptor.js'
 import type { Room } from './frames.js'
 
@@ -235,7 +235,7 @@ export class Stream {
     const file = this.#files[0]
     const before = file === undefined ? this.#end - this.#begin : file.behind - this.#sent
     const isVoid = file?.isVoid?.() === true
-    if (file !== undefined && file.length <= mostCopied && !isVoid) return this.#sendWithFile(file, before)
+    if (file !== undefined && file.length <= kernel.mostCopied && !isVoid) return this.#sendWithFile(file, before)
     if (file !== undefined && before === 0) return isVoid ? this.#sendZeros(file) : this.#sendFile(file)
     return this.#went(kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined))
   }

@@ -14,11 +14,13 @@ interface Space {
   readonly depth?: number
   /** What home knows of turns with the page. */
   readonly turns?: number
+  /** Nodes that may only read. */
+  readonly readers?: number
 }
 
-function exploreAll(t: TestContext, { places, threads, budget, depth, turns = 0 }: Space) {
+function exploreAll(t: TestContext, { places, threads, budget, depth, turns = 0, readers = 0 }: Space) {
   const everywhere = Array.from({ length: threads * (places + 1) }, (_, index) => Math.floor(index / threads))
-  const options = { pages: 1, places, threads: everywhere, turns }
+  const options = { pages: 1, places, threads: everywhere, turns, readers }
   const result = explore(options, { ...budget, accesses: budget.accesses + deeper }, depth)
   const { states, steps, rests, rollbacks } = result
   const end = result.isComplete ? 'all of them' : 'cut off there'
@@ -63,6 +65,11 @@ for (const [turns, what] of [
 
 test('three nodes: every order of three accesses to a page that is taken turns with leaves one writer or many readers', (t) =>
   exploreAll(t, { places: 3, threads: 1, turns: 4, budget: { ...idle, accesses: 3 } }))
+
+for (const turns of [0, 2, 7]) {
+  test(`two nodes and one that may only read: every order of three accesses and an eviction is right, after ${turns} turns`, (t) =>
+    exploreAll(t, { places: 3, readers: 1, threads: 1, turns, budget: { ...idle, accesses: 3, evictions: 1 } }))
+}
 
 test('three nodes: whatever happens goes well in the first 10 steps', (t) =>
   exploreAll(t, { places: 3, threads: 1, budget: { accesses: 6, evictions: 2, flushes: 2, cuts: 2 }, depth: 10 }))

@@ -14,8 +14,11 @@ interface Action {
 }
 
 const accesses: readonly Access[] = ['read', 'write']
+const reads: readonly Access[] = ['read']
 
-function threadActions(world: World, { budget, names }: Saved): Action[] {
+function threadActions(world: World, { budget, names, home }: Saved): Action[] {
+  const mayWrite = (place: Place | undefined) =>
+    place === undefined || home.nodes.find(([node]) => node === place.node)?.[1] !== 'read'
   return world.threads.flatMap(({ at, is }, index): Action[] => {
     const place = world.places[at - 1]
     if (place !== undefined && (world.isEstranged(place) || place.link === 'revoked')) return []
@@ -23,7 +26,7 @@ function threadActions(world: World, { budget, names }: Saved): Action[] {
     if (is === 'unread') return [{ name: `${name} is heard`, begins: false, run: (to) => to.hear(threadOf(to, index)) }]
     if (is === 'woken') return [{ name: `${name} tries`, begins: false, run: (to) => to.access(threadOf(to, index)) }]
     if (is === 'waiting' || budget.accesses === 0) return []
-    return accesses.map((access) => ({
+    return (mayWrite(place) ? accesses : reads).map((access) => ({
       name: `${name} begins to ${access}`,
       begins: true,
       spends: 'accesses',

@@ -61,6 +61,8 @@ export interface WorldOptions {
   readonly pages: number
   /** The nodes. */
   readonly places: number
+  /** How many of them may only read; their links are not lost. */
+  readonly readers?: number
   /** In which partition each thread runs. */
   readonly threads: readonly number[]
   /** What home knows at first of turns with each page. */
@@ -128,7 +130,7 @@ export class World {
     } as unknown as Place
     place.cache = this.#newCache(place, this.places.length + 1, snapshot)
     this.places.push(place)
-    if (snapshot === undefined) this.home.join(node, 'write')
+    if (snapshot === undefined) this.home.join(node, node <= (this.options.readers ?? 0) ? 'read' : 'write')
     return place
   }
 
@@ -165,6 +167,12 @@ export class World {
     const remember = (first: number, versions: readonly number[]) => {
       for (const [index, version] of versions.entries()) kept.set(first + index, version)
     }
+    const readAside = (first: number, count: number) =>
+      Array.from({ length: count }, (_, index) => {
+        const version = aside.get(first + index)
+        assert(version !== undefined, 'what is given for writing is aside')
+        return version
+      })
     return {
       protect: (first, count) => memory.mark(first, count),
       unprotect: (first, count) => {
@@ -185,7 +193,8 @@ export class World {
       restore: (first, count, placing) => this.#restore(first, count, placing),
       putBack: (first, count, placing) => this.#putBack(first, count, placing),
       data: (node, first, count, share) => {
-        const versions = memory.read(first, count)
+        // What is given for writing is sent from what is aside, see HomeFile.
+        const versions = share === 'shared' ? memory.read(first, count) : readAside(first, count)
         if (share !== 'shared') remember(first, versions)
         tell(node, { is: 'data', share, first, count, versions })
       },
