@@ -29,8 +29,10 @@ export interface FilePart {
   readonly isVoid?: () => boolean
 }
 
+const never = () => false
+
 /** One that waits. */
-interface Attached extends FilePart {
+interface Attached extends Required<FilePart> {
   /** What is to be sent before it: up to this place of all that was ever said beside files. */
   readonly behind: number
   done: number
@@ -144,11 +146,11 @@ export class Stream {
    * A part of a file, behind all that was said. It is read when it leaves, or later still where the
    * network takes it from: it must stay as it is until the other end has it.
    */
-  sayFile(part: FilePart): void {
+  sayFile({ file, offset, length, isVoid = never }: FilePart): void {
     if (this.#closed) return
-    part.file.retain()
-    this.#files.push({ ...part, behind: this.#sent + this.#end - this.#begin, done: 0 })
-    this.#fileBytes += part.length
+    file.retain()
+    this.#files.push({ file, offset, length, isVoid, behind: this.#sent + this.#end - this.#begin, done: 0 })
+    this.#fileBytes += length
     this.#leaveSoon()
   }
 
@@ -234,7 +236,7 @@ export class Stream {
   #sendSome(): boolean {
     const file = this.#files[0]
     const before = file === undefined ? this.#end - this.#begin : file.behind - this.#sent
-    const isVoid = file?.isVoid?.() === true
+    const isVoid = file?.isVoid() === true
     if (file !== undefined && file.length <= kernel.mostCopied && !isVoid) return this.#sendWithFile(file, before)
     if (file !== undefined && before === 0) return isVoid ? this.#sendZeros(file) : this.#sendFile(file)
     return this.#went(kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined))
