@@ -18,9 +18,9 @@
 #endif
 
 /*
- * How long stores of other threads wait at the most, and how long while the thread that forks does
- * not run. A fork that is held up for longer, by a child under a debugger for example, does not
- * hold up the rest of its process.
+ * How long stores of other threads wait at the most, and how long while the thread that forks waits
+ * for others and does not run. A fork that is held up for longer, by a child under a debugger for
+ * example, does not hold up the rest of its process.
  */
 #define LONGEST_HOLD_NS INT64_C(10000000000)
 #define LONGEST_SLEEP_NS INT64_C(1000000000)
@@ -215,7 +215,7 @@ struct service {
     /* Stores wait, or waited; for how long. */
     bool holds;
     int64_t held_ns;
-    /* How long the thread that forks has not run. */
+    /* How long the thread that forks has not run, other than for its child. */
     int64_t slept_ns;
     /* They do not wait any more. */
     bool all;
@@ -276,7 +276,7 @@ XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *se
 }
 
 /* Looks, unless it did just now, whether stores have waited for long enough. */
-XM_UNWATCHED static void look(struct xm_keeper *k, struct service *service) {
+XM_UNWATCHED static void look(struct xm_keeper *k, struct service *service, int32_t phase) {
     int64_t now = read_clock(CLOCK_MONOTONIC);
     if (now < service->next_look_ns)
         return;
@@ -284,7 +284,7 @@ XM_UNWATCHED static void look(struct xm_keeper *k, struct service *service) {
     if (step > LONGEST_STEP_NS)
         step = LONGEST_STEP_NS;
     service->held_ns += step;
-    service->slept_ns += step;
+    service->slept_ns += phase == XM_KEEPER_FORKING ? step : 0;
     service->looked_ns = now;
     bool stuck = forker_is_stuck(k, service);
     if (stuck || service->held_ns >= LONGEST_HOLD_NS || service->slept_ns >= LONGEST_SLEEP_NS) {
@@ -300,7 +300,7 @@ XM_UNWATCHED static void serve(struct xm_keeper *k, struct service *service, int
     if (service->fork != k->forks)
         *service = (struct service){.fork = k->forks};
     if (forks && service->holds && !service->all)
-        look(k, service);
+        look(k, service, phase);
     service->holds = read_faults(k, service->all) || service->holds;
 }
 

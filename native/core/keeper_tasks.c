@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,17 +21,17 @@ XM_UNWATCHED static bool name_task(struct xm_task *task, const char *name) {
     return named;
 }
 
-void xm_task_find_own(struct xm_task *task) {
+XM_UNWATCHED void xm_task_find_own(struct xm_task *task) {
     char path[64];
     task->id = (pid_t)syscall(SYS_gettid);
     task->name[0] = '\0';
-    ssize_t length = readlink("/proc/thread-self", path, sizeof path - 1);
+    long length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/thread-self", path, sizeof path - 1);
     if (length <= 0)
         return;
     path[length] = '\0';
-    const char *slash = strrchr(path, '/');
-    if (slash != NULL)
-        (void)name_task(task, slash + 1);
+    while (length > 0 && path[length - 1] != '/')
+        length--;
+    (void)name_task(task, path + length);
 }
 
 XM_UNWATCHED static void join(char *path, const char *name, const char *file) {
