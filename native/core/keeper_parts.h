@@ -54,7 +54,7 @@ struct xm_task_facts {
     uint64_t history;
 };
 
-/* What is known of all threads but the server. */
+/* What is known of all threads but the server and the one that forks. */
 struct xm_tasks {
     /* Whether each was found and looked at. */
     bool known;
@@ -138,7 +138,7 @@ struct xm_task_facts xm_task_look(const struct xm_task *task);
 /* Whether it waits for a fault or event to be read; so it is taken where the kernel does not say.
  */
 bool xm_task_waits_for_userfault(const struct xm_task *task);
-/* Looks at all threads but the server's. It stops as soon as a fault is to be answered. */
+/* Looks at those. It stops as soon as a fault is to be answered. */
 struct xm_tasks xm_tasks_look(struct xm_keeper *keeper);
 /* Whether the userfaultfd has something to tell. */
 bool xm_keeper_is_asked(const struct xm_keeper *keeper);

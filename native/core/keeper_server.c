@@ -18,12 +18,13 @@
 #endif
 
 /*
- * How long stores of other threads wait at the most, and how long while the thread that forks waits
- * for others and does not run. A fork that is held up for longer, by a child under a debugger for
- * example, does not hold up the rest of its process.
+ * How long stores of other threads wait at the most: while the thread that forks waits for others
+ * and does not run, while it waits for others, and in all. A fork that is held up for longer, by a
+ * child under a debugger for example, does not hold up the rest of its process.
  */
-#define LONGEST_HOLD_NS INT64_C(10000000000)
 #define LONGEST_SLEEP_NS INT64_C(1000000000)
+#define LONGEST_WAIT_NS INT64_C(3000000000)
+#define LONGEST_HOLD_NS INT64_C(10000000000)
 /* As long as what passed between two looks counts, at the most: the process may have been stopped.
  */
 #define LONGEST_STEP_NS INT64_C(100000000)
@@ -215,7 +216,8 @@ struct service {
     /* Stores wait, or waited; for how long. */
     bool holds;
     int64_t held_ns;
-    /* How long the thread that forks has not run, other than for its child. */
+    /* How much of that not for the child, and how long the thread that forks has not run in it. */
+    int64_t waited_ns;
     int64_t slept_ns;
     /* They do not wait any more. */
     bool all;
@@ -244,15 +246,16 @@ XM_UNWATCHED static int64_t others_work_ns(void) {
     return read_clock(CLOCK_PROCESS_CPUTIME_ID) - own;
 }
 
-/* Whether none of the threads ran between two looks. */
+/* Whether none of the others ran between two looks. */
 XM_UNWATCHED static bool all_slept(const struct xm_tasks *before, const struct xm_tasks *after) {
     return before->known && after->known && before->running == 0 && after->running == 0 &&
            before->history == after->history;
 }
 
 /*
- * Whether the thread that forks waits for one that is held up: so it is taken when none runs any
- * more, or when those that do have done enough.
+ * Whether the thread that forks waits for one that is held up: so it is taken when none of the
+ * others runs any more, though it may itself wake up now and then, for a signal or to look at a
+ * lock, or when those that do run have done enough.
  */
 XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *service) {
     int64_t work = others_work_ns();
@@ -260,7 +263,7 @@ XM_UNWATCHED static bool forker_is_stuck(struct xm_keeper *k, struct service *se
     bool sleeps = forker.known && forker_sleeps(k, forker.state);
     bool slept = sleeps && service->forker.known && forker.history == service->forker.history;
     struct xm_tasks tasks = sleeps ? xm_tasks_look(k) : (struct xm_tasks){0};
-    service->still = slept && all_slept(&service->tasks, &tasks) ? service->still + 1 : 0;
+    service->still = sleeps && all_slept(&service->tasks, &tasks) ? service->still + 1 : 0;
     if (!slept) {
         service->work_ns = work;
         service->running = 1;
@@ -284,10 +287,11 @@ XM_UNWATCHED static void look(struct xm_keeper *k, struct service *service, int3
     if (step > LONGEST_STEP_NS)
         step = LONGEST_STEP_NS;
     service->held_ns += step;
+    service->waited_ns += phase == XM_KEEPER_FORKING ? step : 0;
     service->slept_ns += phase == XM_KEEPER_FORKING ? step : 0;
     service->looked_ns = now;
-    bool stuck = forker_is_stuck(k, service);
-    if (stuck || service->held_ns >= LONGEST_HOLD_NS || service->slept_ns >= LONGEST_SLEEP_NS) {
+    bool late = service->held_ns >= LONGEST_HOLD_NS || service->waited_ns >= LONGEST_WAIT_NS;
+    if (forker_is_stuck(k, service) || late || service->slept_ns >= LONGEST_SLEEP_NS) {
         service->all = true;
         wake_all(k);
     }

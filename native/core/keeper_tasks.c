@@ -143,7 +143,8 @@ XM_UNWATCHED static void add_tasks(struct xm_keeper *k, struct xm_tasks *tasks, 
         struct xm_task task;
         if (looked++ % TASKS_AT_ONCE == 0 && xm_keeper_is_asked(k))
             tasks->known = false;
-        else if (name_task(&task, entry->d_name) && !is_same(&task, &k->server_task))
+        else if (name_task(&task, entry->d_name) && !is_same(&task, &k->server_task) &&
+                 !is_same(&task, &k->forker_task))
             add_task(tasks, &task);
         at += entry->d_reclen;
     }
@@ -155,7 +156,7 @@ XM_UNWATCHED struct xm_tasks xm_tasks_look(struct xm_keeper *k) {
     long directory = syscall(SYS_openat, AT_FDCWD, TASKS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return tasks;
-    tasks.known = k->server_task.name[0] != '\0';
+    tasks.known = k->server_task.name[0] != '\0' && k->forker_task.name[0] != '\0';
     while (tasks.known &&
            (length = syscall(SYS_getdents64, directory, k->base, sizeof k->base)) > 0)
         add_tasks(k, &tasks, length);
