@@ -1,13 +1,15 @@
 #include <errno.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "values.h"
 
-/* Bytes of a file that are copied into a message. */
-#define MOST_COPIED 32768
+/*
+ * Bytes of a file that are copied and sent at once. They are in the processor's cache then: over
+ * loopback sendfile, which spares the copy, costs the receiver more than that.
+ */
+#define MOST_COPIED (128 * 1024)
 
 ssize_t xm_receive(int socket, uint8_t *into, size_t length) {
     ssize_t moved;
@@ -90,28 +92,6 @@ static napi_value js_send_with_file(napi_env env, napi_callback_info info) {
     return outcome(env, moved, "sendmsg");
 }
 
-/* The socket does not block, or this would. */
-static napi_value js_send_file(napi_env env, napi_callback_info info) {
-    napi_value arguments[4];
-    struct xm_env *e;
-    int descriptor;
-    int file;
-    uint64_t offset;
-    uint64_t length;
-    if (!xm_arguments(env, info, 4, arguments, &e) ||
-        !xm_get_descriptor(env, arguments[0], &descriptor) ||
-        !xm_get_descriptor(env, arguments[1], &file) ||
-        !xm_get_size(env, arguments[2], "offset", &offset) ||
-        !xm_get_size(env, arguments[3], "length", &length))
-        return NULL;
-    ssize_t moved;
-    do {
-        off_t from = (off_t)offset;
-        moved = sendfile(descriptor, file, &from, length);
-    } while (moved < 0 && errno == EINTR);
-    return outcome(env, moved, "sendfile");
-}
-
 static napi_value js_finish(napi_env env, napi_callback_info info) {
     int descriptor;
     if (!xm_descriptor_argument(env, info, &descriptor))
@@ -126,7 +106,6 @@ bool xm_add_streams(struct xm_env *e, napi_value exports) {
     static const struct xm_method methods[] = {
         {"sendBytes", js_send_bytes},
         {"sendWithFile", js_send_with_file},
-        {"sendFile", js_send_file},
         {"finish", js_finish},
     };
     return xm_set_number(e->env, exports, "mostCopied", MOST_COPIED) &&

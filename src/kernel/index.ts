@@ -180,8 +180,6 @@ export interface Kernel {
     fileOffset: number,
     fileLength: number,
   ): number
-  /** sendfile of a part of a file. 0: the file ends there; -1 as above. */
-  sendFile(socket: number, file: number, offset: number, length: number): number
   /** Tells the other end that nothing more comes; it may still be listened to. */
   finish(socket: number): void
 

@@ -41,7 +41,7 @@ interface Attached extends Required<FilePart> {
 /** Bytes that there is room for at least. */
 const leastBytes = 64 * 1024
 
-/** For what a file has lost meanwhile, or may not be had any more. */
+/** For what may not be had any more. */
 const zeros = new Uint8Array(64 * 1024)
 
 /** Bytes that need not wait for more. */
@@ -143,8 +143,8 @@ export class Stream {
   }
 
   /**
-   * A part of a file, behind all that was said. It is read when it leaves, or later still where the
-   * network takes it from: it must stay as it is until the other end has it.
+   * A part of a file, behind all that was said. It is read when it leaves, in pieces if the other end is
+   * slow: it must stay as it is until then. What the file has lost leaves as zeros.
    */
   sayFile({ file, offset, length, isVoid = never }: FilePart): void {
     if (this.#closed) return
@@ -234,12 +234,11 @@ export class Stream {
 
   /** Sends what is next. False if nothing more goes now. */
   #sendSome(): boolean {
-    const file = this.#files[0]
-    const before = file === undefined ? this.#end - this.#begin : file.behind - this.#sent
-    const isVoid = file?.isVoid() === true
-    if (file !== undefined && file.length <= kernel.mostCopied && !isVoid) return this.#sendWithFile(file, before)
-    if (file !== undefined && before === 0) return isVoid ? this.#sendZeros(file) : this.#sendFile(file)
-    return this.#went(kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, file !== undefined))
+    const part = this.#files[0]
+    const before = part === undefined ? this.#end - this.#begin : part.behind - this.#sent
+    if (part !== undefined && !part.isVoid()) return this.#sendWithFile(part, before)
+    if (part !== undefined && before === 0) return this.#sendZeros(part)
+    return this.#went(kernel.sendBytes(this.#socket, this.#buffer, this.#begin, before, part !== undefined))
   }
 
   /** Bytes of the buffer went, or none can now. */
@@ -250,23 +249,12 @@ export class Stream {
     return true
   }
 
-  /** A copy of little costs less than a call of its own. */
   #sendWithFile(part: Attached, before: number): boolean {
     const { file, offset, length, done } = part
-    const [from, left] = [offset + done, length - done]
+    const [from, left] = [offset + done, Math.min(length - done, kernel.mostCopied)]
     const sent = kernel.sendWithFile(this.#socket, this.#buffer, this.#begin, before, file.number, from, left)
     if (!this.#went(Math.min(sent, before))) return false
     this.#fileWent(part, Math.max(0, sent - before))
-    return true
-  }
-
-  #sendFile(part: Attached): boolean {
-    const [offset, left] = [part.offset + part.done, part.length - part.done]
-    const sent = kernel.sendFile(this.#socket, part.file.number, offset, left)
-    // Somebody has made the file shorter.
-    if (sent === 0) return this.#sendZeros(part)
-    if (sent < 0) return false
-    this.#fileWent(part, sent)
     return true
   }
 
