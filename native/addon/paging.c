@@ -90,8 +90,11 @@ static napi_value js_protect(napi_env env, napi_callback_info info) {
         !xm_get_bool(env, arguments[3], "protect", &protect))
         return NULL;
     int error = xm_userfault_protect_once(userfault, address, length, protect);
-    if (error == 0 || is_gone(error))
-        return xm_number(env, error == 0 ? (double)length : 0);
+    /* Nobody is left who could store there. */
+    if (error == 0 || error == -ESRCH)
+        return xm_number(env, (double)length);
+    if (is_gone(error))
+        return xm_number(env, 0);
     return error == -EAGAIN ? xm_number(env, -1) : xm_throw(env, error, "protect");
 }
 

@@ -280,15 +280,15 @@ export interface Kernel {
    */
   faults(userfault: number, into: Float64Array): number
   /**
-   * Makes stores to a range wait, or lets them go on. How many bytes: all; 0 if some of it is not
-   * registered any more, or its process is gone, and pages before the first such one have been done; -1
-   * if the process is moving memory, and nothing can be done before `faults` has told of that.
+   * Makes stores to a range wait, or lets them go on. How many bytes: all, also if its process is gone; 0
+   * if some of it is not registered any more, and pages before the first such one have been done; -1 if
+   * the process is moving memory, and nothing can be done before `faults` has told of that.
    */
   protect(userfault: number, address: number, length: number, protect: boolean): number
   /**
    * Puts `length` bytes from `from` on of `bytes` where shared memory has holes, mapped at once, and
-   * wakes who waits there. How many bytes, which may be less than all; 0 and -1 as `protect`, and 0 if
-   * the first page is there.
+   * wakes who waits there. How many bytes, which may be less than all; -1 as `protect`; 0 if the first page
+   * is not registered any more, or is there, or the process is gone.
    */
   fill(userfault: number, address: number, bytes: Uint8Array, from: number, length: number, protect: boolean): number
   /**

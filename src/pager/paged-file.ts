@@ -10,6 +10,14 @@ export interface FaultSource {
    * and is given up.
    */
   settle(): boolean
+  /** What is mapped in a range of the process's memory; undefined if this service may not know. */
+  mapped(range: AddressRange): readonly AddressRange[] | undefined
+}
+
+/** A part of a process's memory. */
+export interface AddressRange {
+  readonly address: number
+  readonly length: number
 }
 
 /** Where memory of a file is mapped in a process whose faults come here. */
@@ -151,20 +159,43 @@ export class PagedFile {
 /** Passes over what is not mapped any more. */
 function setProtection(mapping: PagedMapping, first: number, count: number, on: boolean): void {
   const { address, length } = partOf(mapping, first, count)
-  if (length > 0) protectRange(mapping.source, address, length, on)
+  if (length > 0) protectRange(mapping.source, { address, length }, on)
 }
 
-/** In halves where not all of it is mapped any more. */
-function protectRange(source: FaultSource, address: number, length: number, on: boolean): void {
+/**
+ * Where not all of a range is mapped any more, or some of it is other memory, what is mapped is taken
+ * part by part: the kernel does not say how far it came.
+ */
+function protectRange(source: FaultSource, range: AddressRange, on: boolean): void {
+  if (protectWhole(source, range, on) || range.length <= kernel.pageSize) return
+  for (const part of source.mapped(range) ?? halvesOf(range)) {
+    if (part.length < range.length) protectRange(source, part, on)
+    // Other memory, unless it has changed since that look.
+    else if (!protectWhole(source, range, on) && !isOne(source.mapped(range), range)) protectRange(source, range, on)
+  }
+}
+
+function halvesOf({ address, length }: AddressRange): AddressRange[] {
+  const half = Math.ceil(length / 2 / kernel.pageSize) * kernel.pageSize
+  return [
+    { address, length: half },
+    { address: address + half, length: length - half },
+  ]
+}
+
+/** Whether one mapping has all of a range. */
+function isOne(parts: readonly AddressRange[] | undefined, { length }: AddressRange): boolean {
+  return parts?.[0]?.length === length
+}
+
+/** False if some of it is not registered. */
+function protectWhole(source: FaultSource, { address, length }: AddressRange, on: boolean): boolean {
   let done = kernel.protect(source.userfault, address, length, on)
   while (done === movingMemory) {
-    if (!source.settle()) return
+    if (!source.settle()) return true
     done = kernel.protect(source.userfault, address, length, on)
   }
-  if (done > 0 || length <= kernel.pageSize) return
-  const half = Math.ceil(length / 2 / kernel.pageSize) * kernel.pageSize
-  protectRange(source, address, half, on)
-  protectRange(source, address + half, length - half, on)
+  return done > 0
 }
 
 /** The part of a mapping that shows pages of the file; of no length if it shows none of them. */

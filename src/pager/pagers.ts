@@ -61,7 +61,8 @@ export class Pagers {
       throw malformed('the agent did not say what it has armed')
     }
     const process = this.#processOf(group)
-    if (process.pager === undefined) process.pager = new ProcessPager(descriptors[0] as number)
+    const [userfault] = descriptors as [number]
+    if (process.pager === undefined) process.pager = new ProcessPager(userfault, (...range) => group.mappings(...range))
     else closeAll(descriptors)
     process.armed.set(armed.file.identity, armed)
     const writable = message.rows.filter(({ flags }) => (flags & mappingFlag.readonly) === 0)

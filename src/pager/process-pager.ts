@@ -1,7 +1,7 @@
 import { XpmemError } from '../errors.js'
-import { kernel, type Poll } from '../kernel/index.js'
+import { kernel, type Mapping, type Poll } from '../kernel/index.js'
 import { countFirst } from '../sorted.js'
-import type { FaultHandler, FaultSource, PagedFile, PagedMapping } from './paged-file.js'
+import type { AddressRange, FaultHandler, FaultSource, PagedFile, PagedMapping } from './paged-file.js'
 
 /** Faults taken at once; the poll comes back for more after others had their turn. */
 const faultsPerTurn = 64
@@ -24,10 +24,14 @@ const maxSettled = 10_000
 
 const soon = Promise.resolve()
 
+/** The mappings of a process that have some of a range; undefined if they cannot be known. */
+export type LookAtMappings = (address: bigint, length: number) => readonly Mapping[] | undefined
+
 /** The userfaultfd of one process: finds out which page of which file each of its faults is about. */
 export class ProcessPager implements FaultSource {
   readonly userfault: number
   readonly #poll: Poll
+  readonly #look: LookAtMappings
   /** What was read, in pairs of numbers; those from `at` on are still to be carried out. */
   readonly #faults = new Float64Array(4 * faultsPerTurn)
   #count = 0
@@ -40,8 +44,9 @@ export class ProcessPager implements FaultSource {
   #deferred: Fault[] = []
 
   /** Takes the userfaultfd. */
-  constructor(userfault: number) {
+  constructor(userfault: number, look: LookAtMappings) {
     this.userfault = userfault
+    this.#look = look
     this.#poll = kernel.poll(userfault, (_, taken) => this.#turn(taken))
     this.#poll.take(this.#faults, 0)
     this.#poll.start(1)
@@ -137,6 +142,13 @@ export class ProcessPager implements FaultSource {
     return !this.#closed
   }
 
+  mapped({ address, length }: AddressRange): AddressRange[] | undefined {
+    return this.#look(BigInt(address), length)?.map((mapping) => {
+      const start = Math.max(address, Number(mapping.start))
+      return { address: start, length: Math.min(address + length, Number(mapping.end)) - start }
+    })
+  }
+
   /** What the process has to say now. */
   #read(): number {
     if (this.#closed) return 0
@@ -206,11 +218,6 @@ interface Fault {
 
 function answer(handler: FaultHandler, page: number, kind: number): void {
   handler.fault(page, (kind & write) !== 0 ? 'write' : 'read', (kind & isProtected) === 0)
-}
-
-interface AddressRange {
-  readonly address: number
-  readonly length: number
 }
 
 function overlaps(a: AddressRange, b: AddressRange): boolean {

@@ -21,7 +21,7 @@ const handler: FaultHandler = {
 
 /** A pager that no fault comes to, since its descriptor is of a socket. */
 function makePager(t: TestContext): { pager: ProcessPager; file: PagedFile } {
-  const pager = new ProcessPager(kernel.listen(join(runtimeDirectory(t), 'sock'), 1))
+  const pager = new ProcessPager(kernel.listen(join(runtimeDirectory(t), 'sock'), 1), () => undefined)
   const file = new PagedFile(new Descriptor(kernel.createFile(100 * page)))
   t.after(() => {
     pager.close()
@@ -83,7 +83,7 @@ function message(event: number, ...words: number[]): Uint8Array {
 
 test('memory that moves twice is found where it was moved last, though the second move is read while the first waits', async (t) => {
   const [events, process] = kernel.pipe()
-  const pager = new ProcessPager(events)
+  const pager = new ProcessPager(events, () => undefined)
   const file = new PagedFile(new Descriptor(kernel.createFile(100 * page)))
   t.after(() => {
     pager.close()
