@@ -5,9 +5,9 @@
  *
  *   fault COUNT            pages in random order, each seen for the first time: the median and the
  *                          99th percentile
- *   stream BYTES           receives so much
- *   stream-to-file BYTES   the same, and puts it into a fresh memfd
- *   round-trip COUNT       a byte there and back: the median
+ *   sequence               all pages from the first to the last, of a memfd of the home's: the
+ * least that a pager can do, which asks for all of them at the first fault stream BYTES receives so
+ * much, the same MiB again and again round-trip COUNT       a byte there and back: the median
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,10 +30,13 @@
 #define PAGE 4096UL
 #define PAGES 65536UL
 #define BLOCK (1024 * 1024)
+/* Sent and placed at once. */
+#define PART (32 * PAGE)
 
 /* What is asked of the home: a page number, or one of these. */
 #define ASK_STREAM UINT64_MAX
 #define ASK_ECHO (UINT64_MAX - 1)
+#define ASK_FILE (UINT64_MAX - 2)
 
 static void send_all(int socket, const void *bytes, size_t length) {
     for (size_t done = 0; done < length;) {
@@ -77,12 +80,24 @@ static void connect_pair(int ends[2]) {
         setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-static _Noreturn void be_home(int socket) {
+/* In parts, which are in the cache when they leave. */
+static void send_file(int socket, int file) {
+    static char part[PART];
+    for (uint64_t at = 0; at < PAGES * PAGE; at += PART) {
+        if (pread(file, part, PART, (off_t)at) != (ssize_t)PART)
+            die("pread");
+        send_all(socket, part, PART);
+    }
+}
+
+static _Noreturn void be_home(int socket, int file) {
     static char memory[BLOCK];
     uint64_t ask[2];
     while (receive_all(socket, ask, sizeof ask)) {
         if (ask[0] == ASK_ECHO) {
             send_all(socket, memory, 1);
+        } else if (ask[0] == ASK_FILE) {
+            send_file(socket, file);
         } else if (ask[0] == ASK_STREAM) {
             for (uint64_t left = ask[1]; left > 0; left -= left < BLOCK ? left : BLOCK)
                 send_all(socket, memory, left < BLOCK ? left : BLOCK);
@@ -94,19 +109,27 @@ static _Noreturn void be_home(int socket) {
     _exit(0);
 }
 
-static _Noreturn void be_pager(int userfault, uint64_t base, int socket) {
-    static char page[PAGE] __attribute__((aligned(4096)));
+static void place(int userfault, uint64_t address, const char *content, uint64_t length) {
+    struct uffdio_copy copy = {
+        .dst = address, .src = (uintptr_t)content, .len = length, .mode = UFFDIO_COPY_MODE_WP};
+    if (ioctl(userfault, UFFDIO_COPY, &copy) != 0 && errno != EEXIST)
+        die("UFFDIO_COPY");
+}
+
+static _Noreturn void be_pager(int userfault, uint64_t base, int socket, int file) {
+    static char part[PART] __attribute__((aligned(4096)));
     struct uffd_msg fault;
     while (read(userfault, &fault, sizeof fault) == sizeof fault) {
         uint64_t address = fault.arg.pagefault.address & ~(PAGE - 1);
-        uint64_t ask[2] = {(address - base) / PAGE, 0};
+        uint64_t ask[2] = {file < 0 ? (address - base) / PAGE : ASK_FILE, 0};
+        uint64_t length = file < 0 ? PAGE : PART;
+        uint64_t end = file < 0 ? address + PAGE : base + PAGES * PAGE;
         send_all(socket, ask, sizeof ask);
-        if (!receive_all(socket, page, PAGE))
-            break;
-        struct uffdio_copy copy = {
-            .dst = address, .src = (uintptr_t)page, .len = PAGE, .mode = UFFDIO_COPY_MODE_WP};
-        if (ioctl(userfault, UFFDIO_COPY, &copy) != 0 && errno != EEXIST)
-            die("UFFDIO_COPY");
+        for (uint64_t at = address; at < end; at += length) {
+            if (!receive_all(socket, part, length))
+                _exit(0);
+            place(userfault, at, part, length);
+        }
     }
     _exit(0);
 }
@@ -130,7 +153,8 @@ struct paged {
     pid_t home;
 };
 
-static void page_in(struct paged *paged) {
+/* `file`: what the home sends all of when it is asked for a page; -1: it has every page alike. */
+static void page_in(struct paged *paged, int file) {
     int ends[2];
     paged->descriptor = fresh_memfd(PAGES * PAGE);
     paged->memory = map_shared(paged->descriptor, PAGES * PAGE);
@@ -144,12 +168,12 @@ static void page_in(struct paged *paged) {
     paged->home = fork();
     if (paged->home == 0) {
         close(ends[0]);
-        be_home(ends[1]);
+        be_home(ends[1], file);
     }
     close(ends[1]);
     paged->pager = fork();
     if (paged->pager == 0)
-        be_pager(paged->userfault, (uintptr_t)paged->memory, ends[0]);
+        be_pager(paged->userfault, (uintptr_t)paged->memory, ends[0], file);
     close(ends[0]);
 }
 
@@ -167,7 +191,7 @@ static void answer_faults(uint64_t count) {
     double *times = calloc(count, sizeof *times);
     if (times == NULL)
         die("calloc");
-    page_in(&paged);
+    page_in(&paged, -1);
     uint64_t page = 1;
     for (uint64_t i = 0; i < count; i++, page = next_page(page, PAGES)) {
         uint64_t start = now_ns();
@@ -182,8 +206,24 @@ static void answer_faults(uint64_t count) {
     free(times);
 }
 
-/* Into a file, unless that is -1. */
-static double time_stream(int socket, uint64_t bytes, int file) {
+static double time_sequence(void) {
+    struct paged paged;
+    int file = fresh_memfd(PAGES * PAGE);
+    char *content = map_shared(file, PAGES * PAGE);
+    memset(content, 1, PAGES * PAGE);
+    page_in(&paged, file);
+    uint64_t start = now_ns();
+    for (uint64_t page = 0; page < PAGES; page++)
+        if (paged.memory[page * PAGE] != 1)
+            die("a wrong page");
+    double result = (double)(now_ns() - start);
+    end(&paged);
+    munmap(content, PAGES * PAGE);
+    close(file);
+    return result;
+}
+
+static double time_stream(int socket, uint64_t bytes) {
     static char block[BLOCK];
     uint64_t ask[2] = {ASK_STREAM, bytes};
     uint64_t start = now_ns();
@@ -192,20 +232,9 @@ static double time_stream(int socket, uint64_t bytes, int file) {
         ssize_t got = recv(socket, block, left < BLOCK ? left : BLOCK, 0);
         if (got <= 0)
             die("recv");
-        if (file >= 0 && pwrite(file, block, (size_t)got, (off_t)(bytes - left)) != got)
-            die("pwrite");
         left -= (uint64_t)got;
     }
     return (double)(now_ns() - start);
-}
-
-static double time_stream_to_file(int socket, uint64_t bytes) {
-    int file = memfd_create("far-stream", MFD_CLOEXEC);
-    if (file < 0 || ftruncate(file, (off_t)bytes) != 0)
-        die("memfd_create");
-    double result = time_stream(socket, bytes, file);
-    close(file);
-    return result;
 }
 
 static double time_round_trips(int socket, uint64_t count) {
@@ -233,7 +262,7 @@ int main(void) {
     pid_t home = fork();
     if (home == 0) {
         close(ends[0]);
-        be_home(ends[1]);
+        be_home(ends[1], -1);
     }
     close(ends[1]);
     while (round_next(&command)) {
@@ -241,9 +270,9 @@ int main(void) {
         if (round_is(&command, "fault"))
             answer_faults(number);
         else if (round_is(&command, "stream"))
-            round_answer(time_stream(ends[0], number, -1));
-        else if (round_is(&command, "stream-to-file"))
-            round_answer(time_stream_to_file(ends[0], number));
+            round_answer(time_stream(ends[0], number));
+        else if (round_is(&command, "sequence"))
+            round_answer(time_sequence());
         else if (round_is(&command, "round-trip"))
             round_answer(time_round_trips(ends[0], number));
         else

@@ -20,7 +20,7 @@ const quantiles = [
  * Seconds that a page takes which is seen for the first time, in an order that nobody can guess: each of
  * the quantiles of many.
  */
-async function timeFaults(place: Place): Promise<number[]> {
+export async function timeFaults(place: Place): Promise<number[]> {
   const { attachment, end } = await attachFresh(place, pages * page)
   const numbers = new Float64Array(attachment.buffer)
   const times = new Float64Array(faults)
