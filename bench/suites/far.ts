@@ -1,10 +1,12 @@
+import type { Partition } from '../../src/index.js'
 import { attachFresh, openPlace, type Place, placeOf } from '../support/far-place.js'
 import { LimitProgram } from '../support/limit.js'
 import { alternate, interleave, median, pairsOf } from '../support/measure.js'
-import { pinToOneProcessor } from '../support/pin.js'
+import type { Peer } from '../support/peer.js'
+import { pinApart, pinToOneProcessor } from '../support/pin.js'
 import type { Row } from '../support/row.js'
 import type { Scope } from '../support/scope.js'
-import { openPartition, startPartitions } from '../support/service.js'
+import { type BenchService, openPartition, startPartitions } from '../support/service.js'
 import type { Suite } from '../support/suite.js'
 import { sum } from '../support/sum.js'
 import { takeTurns } from '../support/turn.js'
@@ -18,47 +20,74 @@ const turns = 2_000
 const rounds = 5
 const warmUps = 6
 
+/** Two partitions, an owner in one and this process in the other, which is a client of both. */
+interface Court {
+  readonly home: BenchService
+  readonly owner: Peer
+  readonly partition: Partition
+  readonly atHome: Partition
+}
+
+/** The services do not keep a page for who just got it: what is measured is how it goes over. */
+async function openCourt(scope: Scope): Promise<Court> {
+  const services = await startPartitions(scope, ['--hold', '0'])
+  const place = await placeOf(scope, services)
+  return { ...place, home: services.home, atHome: await openPartition(services.home, scope) }
+}
+
 /**
  * Seconds for a load and a store of a page that the other partition wrote last, on either side in turn.
  * Who waits for its turn sleeps, since two processors have no room for two that spin and two services.
- * The services do not keep the page for who just got it: what is measured is how it goes over.
  */
+async function timeTurns({ owner, partition, atHome }: Court): Promise<number> {
+  const [segid, whose] = [
+    await owner.call<bigint>('offer', page, false),
+    await owner.call<bigint>('offer', page, false),
+  ]
+  const words = new Int32Array((await (await partition.get(segid, 'readwrite')).attach()).buffer)
+  const flag = new Int32Array((await (await atHome.get(whose, 'readwrite')).attach()).buffer)
+  const theirs = owner.call<number[]>('takeTurns', segid, whose, turns)
+  await new Promise(setImmediate)
+  const times = takeTurns(words, flag, 0, turns)
+  times.push(...(await theirs))
+  for (const ended of [segid, whose]) await owner.call('remove', ended)
+  return median(times)
+}
+
+function turnRow(where: string, taken: number[], roundTrips: number[]): Omit<Row, 'target'> {
+  const name = `write-ownership ping-pong, a turn, ${where} / two raw round trips`
+  return { name, unit: 'seconds', ...pairsOf(taken, roundTrips) }
+}
+
 async function measurePingPong(scope: Scope, far: LimitProgram, where: string): Promise<Row[]> {
-  const services = await startPartitions(scope, ['--hold', '0'])
-  const { owner, partition } = await placeOf(scope, services)
-  const atHome = await openPartition(services.home, scope)
-  const value = async () => {
-    const [segid, whose] = [
-      await owner.call<bigint>('offer', page, false),
-      await owner.call<bigint>('offer', page, false),
-    ]
-    const words = new Int32Array((await (await partition.get(segid, 'readwrite')).attach()).buffer)
-    const flag = new Int32Array((await (await atHome.get(whose, 'readwrite')).attach()).buffer)
-    const theirs = owner.call<number[]>('takeTurns', segid, whose, turns)
-    await new Promise(setImmediate)
-    const times = takeTurns(words, flag, 0, turns)
-    times.push(...(await theirs))
-    for (const ended of [segid, whose]) await owner.call('remove', ended)
-    return median(times)
-  }
+  const court = await openCourt(scope)
   const [taken = [], roundTrips = [], faults = []] = await interleave(rounds, [
-    value,
+    () => timeTurns(court),
     async () => 2 * (await far.seconds('round-trip', turns)),
     async () => (await far.allSeconds('fault', turns))[0] as number,
   ])
   return [
-    {
-      name: `write-ownership ping-pong, a turn, ${where} / two raw round trips`,
-      unit: 'seconds',
-      ...pairsOf(taken, roundTrips),
-      target: { of: 'ratio', most: 2 },
-    },
+    { ...turnRow(where, taken, roundTrips), target: { of: 'ratio', most: 2 } },
     {
       name: `a far read fault of the C pager, ${where} / two raw round trips`,
       unit: 'seconds',
       ...pairsOf(faults, roundTrips),
     },
   ]
+}
+
+/** With each partition on a processor of its own, and each end of the raw connection. */
+async function measurePingPongApart(scope: Scope): Promise<Row> {
+  const putAway = pinApart(scope)
+  const court = await openCourt(scope)
+  const far = new LimitProgram('far', scope)
+  await far.seconds('round-trip', 1)
+  putAway([court.home.pid, court.owner.pid, ...far.children])
+  const [taken = [], roundTrips = []] = await interleave(rounds, [
+    () => timeTurns(court),
+    async () => 2 * (await far.seconds('round-trip', turns)),
+  ])
+  return turnRow('a core each', taken, roundTrips)
 }
 
 /** Bytes a second of a read of all pages of fresh memory, in order. */
@@ -158,6 +187,7 @@ export const far: Suite = {
     rows.push(...(await measureWarm(free, freeLimit)))
     rows.push(await measureCrowd(free, startReader(free, scope)))
     rows.push(...(await measureTracked(scope)))
+    rows.push(await measurePingPongApart(scope))
     pinToOneProcessor(scope)
     const pinned = await openWarmPlace(scope)
     const pinnedLimit = new LimitProgram('far', scope)

@@ -1,4 +1,5 @@
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
@@ -33,6 +34,12 @@ export class LimitProgram {
     })
     this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]()
     scope.defer(() => this.#child.kill('SIGKILL'))
+  }
+
+  /** The processes that it has started. */
+  get children(): number[] {
+    const { pid } = this.#child
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)
   }
 
   /** Has it carry out a command; the seconds it took. */

@@ -30,6 +30,10 @@ export class Peer {
     })
   }
 
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
   /** Calls a function of the program. */
   call<T>(name: string, ...args: unknown[]): Promise<T> {
     this.#lastId += 1

@@ -117,7 +117,7 @@ export class XpcConnection {
 
   /**
    * As `send`, of a message about pages, which ends with `bytes` bytes that `fill` writes, or with a part
-   * of a file, which must not change before the peer has it.
+   * of a file, which must not change before it has left.
    */
   sendPages(name: PagesName, pages: Pages, content: PageContent = noContent): void {
     if (this.#closed || this.#givenUp) return

@@ -150,7 +150,7 @@ export class Link {
     this.#current?.connection.send(name, request, input)
   }
 
-  /** As `send`, of a message about pages; a part of a file must not change before the peer has it. */
+  /** As `send`, of a message about pages; a part of a file must not change before it has left. */
   sendPages(name: PagesName, pages: Pages, content?: PageContent): void {
     this.#current?.connection.sendPages(name, pages, content)
   }
