@@ -182,9 +182,7 @@ test('a snapshot shows what was there, and what is there when it is refreshed', 
 test('a page may be stored to at home in the moment in which it comes for a snapshot', async (t) => {
   const [home, far] = (await startWorld(t, 2, { strangers: ['evil'] })) as [Side, Side]
   const { memory, segid } = await share(home.actor, 4)
-  const cache = await EvilCache.join(t, home.address)
-  await cache.get(segid)
-  await cache.attach(0, 4)
+  const cache = await EvilCache.attached(t, home.address, segid, 4)
   await cache.own(1)
   const snapshot = attach(far.actor, segid, 'read', { consistency: 'snapshot' })
   await cache.peer.take('recall')

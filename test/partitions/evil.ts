@@ -29,6 +29,20 @@ export class EvilCache {
     return new EvilCache(await joined(t, address, 'evil', 9))
   }
 
+  /** One that has attached the first pages of a segment, and has behaved so far. */
+  static async attached(
+    t: TestContext,
+    address: Address,
+    segid: bigint,
+    count: number,
+    wanted?: keyof typeof access,
+  ): Promise<EvilCache> {
+    const evil = await EvilCache.join(t, address)
+    await evil.get(segid, wanted)
+    await evil.attach(0, count)
+    return evil
+  }
+
   async get(segid: bigint, wanted: keyof typeof access = 'readwrite'): Promise<void> {
     const { peer } = this
     peer.send('get', nextRequest(), { segid, access: access[wanted], uid: 0, gid: 0, flags: 0, rows: [] })

@@ -151,9 +151,7 @@ test(`a home that is sent ${inputs} messages about pages, right and wrong, goes 
   }
 
   const join = async (): Promise<Liar> => {
-    const evil = await EvilCache.join(t, home.address)
-    await evil.get(evils)
-    await evil.attach(0, evilPages)
+    const evil = await EvilCache.attached(t, home.address, evils, evilPages)
     return new Liar(random, evil)
   }
   let liar = await join()

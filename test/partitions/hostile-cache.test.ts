@@ -151,9 +151,7 @@ test('a cache that breaks the protocol is cut off, says the home why, and everyb
   }
   for (const [what, { say, refusal }] of Object.entries(breaches)) {
     await t.test(what, async (case_) => {
-      const evil = await EvilCache.join(case_, scene.home.address)
-      await evil.get(scene.shared.segid)
-      await evil.attach(0, 4)
+      const evil = await EvilCache.attached(case_, scene.home.address, scene.shared.segid, 4)
       await say(evil)
       assert.match(await evil.peer.refusal(), refusal)
       await check(scene)
@@ -164,9 +162,7 @@ test('a cache that breaks the protocol is cut off, says the home why, and everyb
 
 test('a cache that may only read is cut off when it asks to write', async (t) => {
   const scene = await startScene(t)
-  const evil = await EvilCache.join(t, scene.home.address)
-  await evil.get(scene.shared.segid, 'read')
-  await evil.attach(0, pages)
+  const evil = await EvilCache.attached(t, scene.home.address, scene.shared.segid, pages, 'read')
   evil.peer.send('write', 0, evil.pages(0))
   assert.match(await evil.peer.refusal(), /may only read/)
   await check(scene)
@@ -212,9 +208,7 @@ test('a thread of home that waits for a page goes on when the cache that has it 
   for (const [what, { say, refusal, read }] of Object.entries(answers)) {
     await t.test(what, async (case_) => {
       await store(scene.home.actor, scene.shared.memory, page, 'ab')
-      const evil = await EvilCache.join(case_, scene.home.address)
-      await evil.get(scene.shared.segid)
-      await evil.attach(0, 4)
+      const evil = await EvilCache.attached(case_, scene.home.address, scene.shared.segid, 4)
       await evil.own(1)
       const found = load(scene.home.actor, scene.shared.memory, page, 2)
       await evil.peer.take('recall')
@@ -229,9 +223,7 @@ test('a thread of home that waits for a page goes on when the cache that has it 
 test('a cache that does not answer a recall, or an invalidate, is cut off, and who waits goes on', async (t) => {
   const scene = await startScene(t)
   await store(scene.home.actor, scene.shared.memory, 3 * page, 'before')
-  const evil = await EvilCache.join(t, scene.home.address)
-  await evil.get(scene.shared.segid)
-  await evil.attach(0, 8)
+  const evil = await EvilCache.attached(t, scene.home.address, scene.shared.segid, 8)
   await evil.own(3)
   await evil.share(5)
   const reader = await another(t, scene.home)
@@ -257,9 +249,7 @@ test('a thread of home that waits for a page is released when the memory is take
   const { segid } = await share(owner, 2)
   const local = await another(t, home)
   const { attachment } = await attach(local, segid)
-  const evil = await EvilCache.join(t, home.address)
-  await evil.get(segid)
-  await evil.attach(0, 2)
+  const evil = await EvilCache.attached(t, home.address, segid, 2)
   await evil.own(1)
   const stored = store(local, attachment, page, 'waits').catch(() => {})
   await evil.peer.take('recall')
@@ -272,9 +262,7 @@ test('a thread of home that waits for a page is released when the memory is take
 test('what a cache changed and a home never saw is not there when the cache is gone', async (t) => {
   const scene = await startScene(t)
   await store(scene.home.actor, scene.shared.memory, 0, 'before')
-  const evil = await EvilCache.join(t, scene.home.address)
-  await evil.get(scene.shared.segid)
-  await evil.attach(0, 2)
+  const evil = await EvilCache.attached(t, scene.home.address, scene.shared.segid, 2)
   await evil.own(0, 2)
   evil.put(0, filled(66), 'flush')
   evil.peer.send('sync', 99, {})
@@ -295,9 +283,7 @@ test('what a cache changed and a home never saw is not there when the cache is g
 test('a cache that has left does not get what it asked for and was not sent yet', async (t) => {
   const scene = await startScene(t)
   await store(scene.home.actor, scene.shared.memory, 0, 'before')
-  const evil = await EvilCache.join(t, scene.home.address)
-  await evil.get(scene.shared.segid)
-  await evil.attach(0, 4)
+  const evil = await EvilCache.attached(t, scene.home.address, scene.shared.segid, 4)
   const read = frameOf('read', 0, evil.pages(0))
   // In one piece, so that the answer has not left when the second is carried out.
   evil.peer.socket.write(Buffer.concat([read, frameOf('leave', 0, { file: evil.file, cache: 0 })]))
@@ -308,9 +294,7 @@ test('a cache that has left does not get what it asked for and was not sent yet'
 
 test('a peer that sends what only a home says is not heard', async (t) => {
   const scene = await startScene(t)
-  const evil = await EvilCache.join(t, scene.home.address)
-  await evil.get(scene.shared.segid)
-  await evil.attach(0, 4)
+  const evil = await EvilCache.attached(t, scene.home.address, scene.shared.segid, 4)
   evil.peer.send('data', 0, { ...evil.pages(0, 1, 1), bytes: filled(66) })
   for (const name of ['grant', 'invalidate', 'recall'] as const) evil.peer.send(name, 0, evil.pages(0, 1, 1))
   await evil.share(0)
@@ -321,9 +305,7 @@ test('a peer that sends what only a home says is not heard', async (t) => {
 
 test('a cache that gives back every page but one is cut off as well', async (t) => {
   const scene = await startScene(t)
-  const evil = await EvilCache.join(t, scene.home.address)
-  await evil.get(scene.shared.segid)
-  await evil.attach(0, 4)
+  const evil = await EvilCache.attached(t, scene.home.address, scene.shared.segid, 4)
   await evil.own(1)
   const found = load(scene.home.actor, scene.shared.memory, page, 6)
   await evil.peer.take('recall')
@@ -347,9 +329,7 @@ test('a cache that asks for ever and reads nothing does not make the service gro
   const [home, far] = (await startWorld(t, 2, { strangers: ['evil'] })) as [Side, Side]
   const { segid, memory } = await share(home.actor, many + 1)
   const { attachment } = await attach(far.actor, segid)
-  const evil = await EvilCache.join(t, home.address)
-  await evil.get(segid)
-  await evil.attach(0, many)
+  const evil = await EvilCache.attached(t, home.address, segid, many)
   const before = residentBytes(home.service.pid)
   evil.peer.socket.pause()
   const { since } = await partitionOf(home.actor, 'evil')

@@ -2,23 +2,16 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { kernel, type Mapping } from '../../src/kernel/index.js'
-import { type FaultHandler, PagedFile } from '../../src/pager/paged-file.js'
+import { PagedFile } from '../../src/pager/paged-file.js'
 import { ProcessPager } from '../../src/pager/process-pager.js'
 import { Descriptor } from '../../src/transport/descriptor.js'
 import { runtimeDirectory } from '../support/service.js'
+import { idleHandler } from './idle-handler.js'
 
 const page = kernel.pageSize
 const filePages = 4_096
 /** Where the process mapped the file at first. Pages. */
 const base = 1_000
-
-const handler: FaultHandler = {
-  fault: () => {},
-  prefetch: async () => {},
-  flush: async () => {},
-  forEachProtected: () => {},
-  stats: { faults: 0, pagesIn: 0, pagesOut: 0, waitedMs: 0 },
-}
 
 /** Of an address space, in pages: from the first to before the end. */
 interface Area {
@@ -59,7 +52,7 @@ function makeProcess(t: TestContext, areas: readonly Area[], isSeen: boolean, lo
   }
   const pager = new ProcessPager(kernel.listen(join(runtimeDirectory(t), 'sock'), 1), isSeen ? look : () => undefined)
   const file = new PagedFile(new Descriptor(kernel.createFile(filePages * page)))
-  pager.add(file, handler, { address: base * page, length: filePages * page, fileOffset: 0 })
+  pager.add(file, idleHandler, { address: base * page, length: filePages * page, fileOffset: 0 })
   t.after(() => {
     pager.close()
     file.close()

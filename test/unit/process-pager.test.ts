@@ -8,16 +8,9 @@ import { ProcessPager } from '../../src/pager/process-pager.js'
 import { Descriptor } from '../../src/transport/descriptor.js'
 import { runtimeDirectory } from '../support/service.js'
 import { until } from '../support/until.js'
+import { idleHandler } from './idle-handler.js'
 
 const page = kernel.pageSize
-
-const handler: FaultHandler = {
-  fault: () => {},
-  prefetch: async () => {},
-  flush: async () => {},
-  forEachProtected: () => {},
-  stats: { faults: 0, pagesIn: 0, pagesOut: 0, waitedMs: 0 },
-}
 
 /** A pager that no fault comes to, since its descriptor is of a socket. */
 function makePager(t: TestContext): { pager: ProcessPager; file: PagedFile } {
@@ -37,8 +30,8 @@ function within(pager: ProcessPager, first: number, count: number): number[][] {
 
 test('what of a process lies in a range is told with the pages of its file', (t) => {
   const { pager, file } = makePager(t)
-  pager.add(file, handler, { address: 10 * page, length: 4 * page, fileOffset: 50 * page })
-  pager.add(file, handler, { address: 20 * page, length: 4 * page, fileOffset: 0 })
+  pager.add(file, idleHandler, { address: 10 * page, length: 4 * page, fileOffset: 50 * page })
+  pager.add(file, idleHandler, { address: 20 * page, length: 4 * page, fileOffset: 0 })
   assert.deepEqual(within(pager, 0, 10), [])
   assert.deepEqual(within(pager, 0, 11), [[50, 1]])
   assert.deepEqual(within(pager, 12, 9), [
@@ -51,8 +44,8 @@ test('what of a process lies in a range is told with the pages of its file', (t)
 test('memory that is mapped over other memory takes its place', (t) => {
   const { pager, file } = makePager(t)
   for (const at of [10, 14, 18])
-    pager.add(file, handler, { address: at * page, length: 4 * page, fileOffset: at * page })
-  pager.add(file, handler, { address: 13 * page, length: 2 * page, fileOffset: 0 })
+    pager.add(file, idleHandler, { address: at * page, length: 4 * page, fileOffset: at * page })
+  pager.add(file, idleHandler, { address: 13 * page, length: 2 * page, fileOffset: 0 })
   assert.deepEqual(within(pager, 0, 100), [
     [0, 2],
     [18, 4],
@@ -61,7 +54,7 @@ test('memory that is mapped over other memory takes its place', (t) => {
 
 test('a process that maps without end is told EMFILE, and what it had is kept', (t) => {
   const { pager, file } = makePager(t)
-  const add = (at: number) => pager.add(file, handler, { address: at * page, length: page, fileOffset: 0 })
+  const add = (at: number) => pager.add(file, idleHandler, { address: at * page, length: page, fileOffset: 0 })
   for (let at = 0; at < 65_536; at += 1) add(at)
   assert.throws(() => add(65_536), { code: 'EMFILE' })
   add(7)
@@ -92,7 +85,7 @@ test('memory that moves twice is found where it was moved last, though the secon
   })
   const faults: number[] = []
   const moving: FaultHandler = {
-    ...handler,
+    ...idleHandler,
     fault: (first) => {
       faults.push(first)
       if (faults.length > 1) return
