@@ -34,7 +34,8 @@ test('numbers of nodes that are gone are given again, and no two nodes have the 
   home.gone(first[0] as number)
   const next = [home.join(silentNode), home.join(silentNode), home.join(silentNode)]
   assert.deepEqual([...next, first[2] as number].sort(), [1, 2, 3, 4])
-  for (let copy = 0; copy < 100; copy += 1) await copyPages(home, [0, pages], [new Uint8Array(pages * kernel.pageSize), 0])
+  for (let copy = 0; copy < 100; copy += 1)
+    await copyPages(home, [0, pages], [new Uint8Array(pages * kernel.pageSize), 0])
   assert.equal(home.join(silentNode), 5)
   assert.equal(home.nodeCount, 5)
 })
