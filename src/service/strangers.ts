@@ -1,6 +1,6 @@
 import { readSync } from 'node:fs'
 import { kernel, metaLength, type Poll } from '../kernel/index.js'
-import { closeAll, closeOtherwise } from '../transport/descriptor.js'
+import { closeAll, closeMuchMemory, closeOtherwise } from '../transport/descriptor.js'
 import { Closings } from './closings.js'
 import type { ThreadGroup } from './groups.js'
 
@@ -16,7 +16,8 @@ const numberBytes = 4
 /**
  * Closes what clients sent and is no memfd, and connections in which such things may lie unread. A
  * close of a file waits for its file system (FUSE: for a process of the client), the last one of a
- * socket for its peer (SO_LINGER); so none of them happens on this thread.
+ * socket for its peer (SO_LINGER), and the last one of much memory until it is freed; so none of them
+ * happens on this thread.
  */
 export class Strangers {
   readonly #closings = new Closings<ThreadGroup | undefined>(limits)
@@ -34,6 +35,7 @@ export class Strangers {
     this.#changed = changed
     this.#poll = kernel.poll(this.#pipe[0], () => this.#hear())
     this.#poll.start(1)
+    closeMuchMemory((descriptor) => this.#close(descriptor, undefined))
   }
 
   /** Descriptors that are open for no other reason than that they wait to be closed. */
@@ -80,6 +82,7 @@ export class Strangers {
   }
 
   close(): void {
+    closeMuchMemory(undefined)
     this.#poll.close()
   }
 
