@@ -12,6 +12,9 @@ export interface ClosingLimits {
   readonly atOncePerOwner: number
 }
 
+/** Numbers begin with 1. */
+const maxNumber = 2 ** 31 - 1
+
 interface OwnerClosings {
   readonly waiting: number[]
   underWay: number
@@ -56,7 +59,7 @@ export class Closings<Owner> {
       if (descriptor === undefined) continue
       closings.underWay += 1
       this.#waiting -= 1
-      do this.#lastNumber = (this.#lastNumber + 1) % 2 ** 31
+      do this.#lastNumber = (this.#lastNumber % maxNumber) + 1
       while (this.#underWay.has(this.#lastNumber))
       this.#underWay.set(this.#lastNumber, owner)
       return { descriptor, number: this.#lastNumber }

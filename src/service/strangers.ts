@@ -10,6 +10,9 @@ const limits = { atOnce: 64, atOncePerOwner: 8 }
 /** A process that has so many closes waited for is not read from until there are fewer. */
 const mostOfOne = 32
 
+/** Of a close that nobody waits for the end of. */
+const nobodysNumber = 0
+
 /** Bytes of the number that a thread says when it has closed. */
 const numberBytes = 4
 
@@ -35,7 +38,7 @@ export class Strangers {
     this.#changed = changed
     this.#poll = kernel.poll(this.#pipe[0], () => this.#hear())
     this.#poll.start(1)
-    closeMuchMemory((descriptor) => this.#close(descriptor, undefined))
+    closeMuchMemory((descriptor) => this.#closeMemory(descriptor))
   }
 
   /** Descriptors that are open for no other reason than that they wait to be closed. */
@@ -92,6 +95,11 @@ export class Strangers {
     if (group === undefined || this.#closings.of(group) <= mostOfOne || this.#tooMuch.has(group)) return
     this.#tooMuch.add(group)
     this.#changed(group)
+  }
+
+  /** Not behind the others: it waits for nobody. */
+  #closeMemory(descriptor: number): void {
+    if (!kernel.closeApart(descriptor, this.#pipe[1], nobodysNumber)) kernel.close(descriptor)
   }
 
   #begin(): void {
