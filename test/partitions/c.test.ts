@@ -159,6 +159,31 @@ test('memory that a program is moving keeps its service from nothing that is ask
   }
 })
 
+test('what is left of memory that its owner has unmapped, or mapped anew, in pieces is one memory', async (t) => {
+  const [home, far] = (await startWorld(t, 2)) as [Side, Side]
+  const owner = await startC(t, home)
+  const [pieces, pagesOfPiece] = [16, 8]
+  const length = pieces * pagesOfPiece * page
+  const memory = await owner.call<number>('live', length)
+  await owner.call('fill', memory, 0, length, 1)
+  const { segid } = await owner.call<{ segid: bigint }>('make', memory, { mode: 0o606 })
+  const { attachment } = await attach(far.actor, segid)
+  for (let piece = 0; piece < pieces; piece += 1) {
+    const begin = piece * pagesOfPiece * page
+    await owner.call('munmap', memory, begin, 3 * page)
+    if (piece % 2 === 0) await owner.call('mapAnewAt', memory, begin, 3 * page)
+  }
+  // Its pages come in runs that begin anywhere.
+  assert.equal(await far.actor.call('compare', attachment, 0, length, 1), -1)
+  for (const seed of [2, 3]) {
+    for (let piece = 0; piece < pieces; piece += 1) {
+      const [begin, rest] = [(piece * pagesOfPiece + 3) * page, 5 * page]
+      await owner.call('fill', memory, begin, rest, seed)
+      assert.equal(await far.actor.call('compare', attachment, begin, rest, seed), -1, `piece ${piece}`)
+    }
+  }
+})
+
 /** Whether a thread of a process waits until it is known where it moves memory. */
 function isMoving(pid: number): boolean {
   return readdirSync(`/proc/${pid}/task`).some((thread) => {
