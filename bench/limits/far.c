@@ -3,11 +3,14 @@
  * its own that answers this one's faults (userfaultfd), and what the same connection does bare.
  * Answers are nanoseconds.
  *
- *   fault COUNT            pages in random order, each seen for the first time: the median and the
- *                          99th percentile
- *   sequence               all pages from the first to the last, of a memfd of the home's: the
- * least that a pager can do, which asks for all of them at the first fault stream BYTES receives so
- * much, the same MiB again and again round-trip COUNT       a byte there and back: the median
+ *   fault COUNT       pages in random order, each seen for the first time: the median and the 99th
+ *                     percentile
+ *   coherent COUNT    the same, with a home that does for each page what one must whose program may
+ *                     store to it: protects it, in another process, and reads it from a memfd
+ *   sequence          all pages in order, of a memfd of the home's: the least that a pager can do,
+ *                     which asks for all of them at the first fault
+ *   stream BYTES      receives so much, the same MiB again and again
+ *   round-trip COUNT  a byte there and back: the median
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -90,19 +93,39 @@ static void send_file(int socket, int file) {
     }
 }
 
-static _Noreturn void be_home(int socket, int file) {
+/* What a home sends: pages of a file, protected before if there is a userfaultfd; -1: no file, and
+ * every page alike. */
+struct content {
+    int file;
+    int userfault;
+    const char *memory;
+};
+
+static void read_page(const struct content *content, uint64_t page, char *into) {
+    struct uffdio_writeprotect protect = {.range = {(uintptr_t)content->memory + page * PAGE, PAGE},
+                                          .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+    if (ioctl(content->userfault, UFFDIO_WRITEPROTECT, &protect) != 0)
+        die("UFFDIO_WRITEPROTECT");
+    if (pread(content->file, into, PAGE, (off_t)(page * PAGE)) != (ssize_t)PAGE)
+        die("pread");
+}
+
+static _Noreturn void be_home(int socket, const struct content *content) {
     static char memory[BLOCK];
     uint64_t ask[2];
     while (receive_all(socket, ask, sizeof ask)) {
         if (ask[0] == ASK_ECHO) {
             send_all(socket, memory, 1);
         } else if (ask[0] == ASK_FILE) {
-            send_file(socket, file);
+            send_file(socket, content->file);
         } else if (ask[0] == ASK_STREAM) {
             for (uint64_t left = ask[1]; left > 0; left -= left < BLOCK ? left : BLOCK)
                 send_all(socket, memory, left < BLOCK ? left : BLOCK);
         } else {
-            *(uint64_t *)memory = ask[0];
+            if (content->file < 0)
+                *(uint64_t *)memory = ask[0];
+            else
+                read_page(content, ask[0], memory);
             send_all(socket, memory, PAGE);
         }
     }
@@ -116,14 +139,14 @@ static void place(int userfault, uint64_t address, const char *content, uint64_t
         die("UFFDIO_COPY");
 }
 
-static _Noreturn void be_pager(int userfault, uint64_t base, int socket, int file) {
+static _Noreturn void be_pager(int userfault, uint64_t base, int socket, bool in_order) {
     static char part[PART] __attribute__((aligned(4096)));
     struct uffd_msg fault;
     while (read(userfault, &fault, sizeof fault) == sizeof fault) {
         uint64_t address = fault.arg.pagefault.address & ~(PAGE - 1);
-        uint64_t ask[2] = {file < 0 ? (address - base) / PAGE : ASK_FILE, 0};
-        uint64_t length = file < 0 ? PAGE : PART;
-        uint64_t end = file < 0 ? address + PAGE : base + PAGES * PAGE;
+        uint64_t ask[2] = {in_order ? ASK_FILE : (address - base) / PAGE, 0};
+        uint64_t length = in_order ? PART : PAGE;
+        uint64_t end = in_order ? base + PAGES * PAGE : address + PAGE;
         send_all(socket, ask, sizeof ask);
         for (uint64_t at = address; at < end; at += length) {
             if (!receive_all(socket, part, length))
@@ -153,8 +176,8 @@ struct paged {
     pid_t home;
 };
 
-/* `file`: what the home sends all of when it is asked for a page; -1: it has every page alike. */
-static void page_in(struct paged *paged, int file) {
+/* `in_order`: the pager asks for all of the content when the first page is wanted. */
+static void page_in(struct paged *paged, const struct content *content, bool in_order) {
     int ends[2];
     paged->descriptor = fresh_memfd(PAGES * PAGE);
     paged->memory = map_shared(paged->descriptor, PAGES * PAGE);
@@ -168,12 +191,12 @@ static void page_in(struct paged *paged, int file) {
     paged->home = fork();
     if (paged->home == 0) {
         close(ends[0]);
-        be_home(ends[1], file);
+        be_home(ends[1], content);
     }
     close(ends[1]);
     paged->pager = fork();
     if (paged->pager == 0)
-        be_pager(paged->userfault, (uintptr_t)paged->memory, ends[0], file);
+        be_pager(paged->userfault, (uintptr_t)paged->memory, ends[0], in_order);
     close(ends[0]);
 }
 
@@ -186,12 +209,34 @@ static void end(struct paged *paged) {
     close(paged->descriptor);
 }
 
-static void answer_faults(uint64_t count) {
+static const struct content no_file = {.file = -1, .userfault = -1};
+
+/* A file in which every page begins with its number, mapped here, and so that stores can wait. */
+static struct content make_content(void) {
+    int file = fresh_memfd(PAGES * PAGE);
+    char *memory = map_shared(file, PAGES * PAGE);
+    for (uint64_t page = 0; page < PAGES; page++)
+        *(uint64_t *)(memory + page * PAGE) = page;
+    struct content content = {.file = file, .userfault = open_userfault(), .memory = memory};
+    struct uffdio_register request = {.range = {(uintptr_t)memory, PAGES * PAGE},
+                                      .mode = UFFDIO_REGISTER_MODE_WP};
+    if (ioctl(content.userfault, UFFDIO_REGISTER, &request) != 0)
+        die("UFFDIO_REGISTER");
+    return content;
+}
+
+static void drop_content(const struct content *content) {
+    munmap((void *)(uintptr_t)content->memory, PAGES * PAGE);
+    close(content->userfault);
+    close(content->file);
+}
+
+static void answer_faults(uint64_t count, const struct content *content) {
     struct paged paged;
     double *times = calloc(count, sizeof *times);
     if (times == NULL)
         die("calloc");
-    page_in(&paged, -1);
+    page_in(&paged, content, false);
     uint64_t page = 1;
     for (uint64_t i = 0; i < count; i++, page = next_page(page, PAGES)) {
         uint64_t start = now_ns();
@@ -206,20 +251,23 @@ static void answer_faults(uint64_t count) {
     free(times);
 }
 
+static void answer_coherent_faults(uint64_t count) {
+    struct content content = make_content();
+    answer_faults(count, &content);
+    drop_content(&content);
+}
+
 static double time_sequence(void) {
     struct paged paged;
-    int file = fresh_memfd(PAGES * PAGE);
-    char *content = map_shared(file, PAGES * PAGE);
-    memset(content, 1, PAGES * PAGE);
-    page_in(&paged, file);
+    struct content content = make_content();
+    page_in(&paged, &content, true);
     uint64_t start = now_ns();
     for (uint64_t page = 0; page < PAGES; page++)
-        if (paged.memory[page * PAGE] != 1)
+        if (*(volatile uint64_t *)(paged.memory + page * PAGE) != page)
             die("a wrong page");
     double result = (double)(now_ns() - start);
     end(&paged);
-    munmap(content, PAGES * PAGE);
-    close(file);
+    drop_content(&content);
     return result;
 }
 
@@ -262,13 +310,15 @@ int main(void) {
     pid_t home = fork();
     if (home == 0) {
         close(ends[0]);
-        be_home(ends[1], -1);
+        be_home(ends[1], &no_file);
     }
     close(ends[1]);
     while (round_next(&command)) {
         uint64_t number = command.numbers[0];
         if (round_is(&command, "fault"))
-            answer_faults(number);
+            answer_faults(number, &no_file);
+        else if (round_is(&command, "coherent"))
+            answer_coherent_faults(number);
         else if (round_is(&command, "stream"))
             round_answer(time_stream(ends[0], number));
         else if (round_is(&command, "sequence"))

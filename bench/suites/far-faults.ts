@@ -36,18 +36,23 @@ export async function timeFaults(place: Place): Promise<number[]> {
   return quantiles.map(({ quantile }) => times[Math.floor(faults * quantile)] as number)
 }
 
+/** Against a C pager that keeps memory coherent as well, and one that need not. */
 export async function measureFaults(place: Place, pager: LimitProgram, where: string): Promise<Row[]> {
-  const [ours = [], bare = []] = await interleave(rounds, [
+  const [ours = [], coherent = [], bare = []] = await interleave(rounds, [
     () => timeFaults(place),
+    () => pager.allSeconds('coherent', faults),
     () => pager.allSeconds('fault', faults),
   ])
   const column = (measured: readonly number[][], index: number) => measured.map((round) => round[index] as number)
-  return quantiles.map(({ name, most }, index) => ({
+  const against = (limit: readonly number[][], index: number) => pairsOf(column(ours, index), column(limit, index))
+  const targets = quantiles.map(({ name, most }, index) => ({
     name: `far read fault, random pages, ${name}, ${where} / C pager`,
-    unit: 'seconds',
-    ...pairsOf(column(ours, index), column(bare, index)),
-    target: { of: 'ratio', most },
+    unit: 'seconds' as const,
+    ...against(coherent, index),
+    target: { of: 'ratio' as const, most },
   }))
+  const name = `far read fault, random pages, median, ${where} / C pager whose home only sends`
+  return [...targets, { name, unit: 'seconds', ...against(bare, 0) }]
 }
 
 /** Pages that many threads of a C program wait for at once, against few. `reader`: bench/limits/xpmem.c, far. */
